@@ -1,0 +1,219 @@
+"""The values that travel between models, platforms and commands. Pure data: no IO, no third-party imports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from mlfn_runtime.signature import ModelSignature
+
+__all__ = [
+    "Answer",
+    "Deployed",
+    "Finding",
+    "FunctionSpec",
+    "FunctionStatus",
+    "Instance",
+    "LogLine",
+    "ModelPackage",
+    "Revision",
+    "ScaleDecision",
+    "Severity",
+    "Traffic",
+]
+
+
+class Severity(StrEnum):
+    """How much a finding matters: an error stops the work, a warning is told, an info is there for who looks."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Tell one thing that is wrong or worth knowing, with its fix."""
+
+    severity: Severity
+    what: str
+    """A stable kebab-case code, such as ``fixed-batch`` (docs/reference/findings.md lists all)."""
+    message: str
+    seen: str = ""
+    expected: str = ""
+    fix: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return the finding for ``-o json``."""
+        return {
+            "severity": self.severity.value,
+            "what": self.what,
+            "message": self.message,
+            "seen": self.seen,
+            "expected": self.expected,
+            "fix": self.fix,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """Hold a model as it lies on disk: its files, and what reading them told.
+
+    ``digest`` is ``sha256:`` and the SHA-256 of the file; with more than one file, of the ``sha256sum`` listing of all
+    files sorted by name (``HEX  NAME\\n``), so that both can be checked with coreutils.
+    """
+
+    root: Path
+    """The folder that ``files`` are relative to."""
+    entry: str
+    """The file that the runtime loads, relative to ``root``."""
+    files: tuple[str, ...]
+    """All files of the model (the entry, external data), relative to ``root``, sorted."""
+    format: str
+    signature: ModelSignature
+    digest: str
+    size_bytes: int
+    opsets: Mapping[str, int]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """Return the findings that forbid serving the model."""
+        return tuple(f for f in self.findings if f.severity is Severity.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSpec:
+    """Say what a function should be. Scaling fields carry Knative's meaning, ranges and defaults."""
+
+    name: str
+    concurrency: int = 0
+    """Requests that one instance may run at once; 0 = no limit (containerConcurrency)."""
+    target: float = 100.0
+    """Concurrent requests per instance that the autoscaler aims at, before utilisation (at most ``concurrency``)."""
+    utilization: float = 0.7
+    """Share of ``target`` that the autoscaler plans for (target-utilization-percentage / 100)."""
+    min_scale: int = 0
+    max_scale: int = 0
+    """0 = no bound; the local platform reads it as the number of cores."""
+    window_s: int = 60
+    """The stable window, 6 to 3600 seconds."""
+    memory_bytes: int = 0
+    """Memory limit of one instance; 0 = none."""
+    timeout_s: float = 300.0
+    """Longest time that one request may take, queueing included."""
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """Tell the outcome of a deploy."""
+
+    name: str
+    platform: str
+    url: str
+    revision: str
+    previous: str | None
+    """The revision that served before; None for a first deploy."""
+    digest: str
+    changed: bool
+    """False when the same model and settings were already deployed: nothing was done."""
+    ready: bool
+    """False only with ``--no-wait``."""
+    seconds: Mapping[str, float]
+    """Stages of the deploy: ``total``, ``inspect``, ``store``, ``start`` …"""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """Describe one running copy."""
+
+    id: str
+    revision: str
+    state: str
+    """``starting``, ``ready``, ``draining`` or ``failed``."""
+    pid: int | None
+    address: str
+    started_at: float
+    """Unix time."""
+    memory_bytes: int
+    in_flight: int
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """Describe one immutable version of a function."""
+
+    name: str
+    digest: str
+    created_at: float
+    """Unix time."""
+    state: str
+    """``pending``, ``ready`` or ``failed``."""
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Say which share of requests a revision gets."""
+
+    revision: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleDecision:
+    """Tell one change of scale and its reason."""
+
+    at: float
+    """Unix time."""
+    revision: str
+    before: int
+    after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionStatus:
+    """Tell everything that a platform knows about a function."""
+
+    name: str
+    platform: str
+    url: str
+    ready: bool
+    spec: FunctionSpec
+    digest: str
+    format: str
+    signature: ModelSignature
+    created_at: float
+    revisions: tuple[Revision, ...]
+    traffic: tuple[Traffic, ...]
+    instances: tuple[Instance, ...]
+    decisions: tuple[ScaleDecision, ...]
+    last_errors: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+    """What is wrong now, such as a crash loop."""
+    urls: tuple[str, ...] = ()
+    """Every address; ``url`` is the canonical one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Hold the HTTP answer of an invocation."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """Hold one line that an instance wrote."""
+
+    instance: str
+    text: str
