@@ -47,9 +47,7 @@ class Platform(Protocol):
     name: str
     capabilities: Capabilities
 
-    def deploy(
-        self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress
-    ) -> Deployed:
+    def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
         """Make a revision of ``package`` serve as ``spec.name``; return when it is ready (or at once, without ``wait``).
 
         On failure, or when interrupted, what served before serves on and nothing of the new revision stays.
@@ -61,9 +59,7 @@ class Platform(Protocol):
     def list(self) -> tuple[FunctionStatus, ...]:
         """Tell all about all functions, sorted by name."""
 
-    def invoke(
-        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float
-    ) -> Answer:
+    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
         """Send ``POST path`` to a function and return its answer, whatever its status. Raises NotFound, Unreachable."""
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
