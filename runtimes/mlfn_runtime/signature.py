@@ -66,8 +66,8 @@ DATATYPE_OF_ONNX: dict[int, str] = {
 class TensorSpec:
     """Describe one input or output tensor.
 
-    ``shape`` holds -1 for a free axis; ``symbols`` holds, for each axis, the name that the model gives to it ("" where it
-    has none): two axes of the same name have the same length in every run. ``keys`` is set for an output that the
+    ``shape`` holds -1 for a free axis; ``symbols`` holds, for each axis, the name that the model gives to it ("" where
+    it has none): two axes of the same name have the same length in every run. ``keys`` is set for an output that the
     model gives as a sequence of maps (ZipMap) and that is served as an array with one column per key; it is ``()``
     where the keys are known only after the first run.
     """

@@ -48,7 +48,7 @@ class Platform(Protocol):
     capabilities: Capabilities
 
     def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
-        """Make a revision of ``package`` serve as ``spec.name``; return when it is ready (or at once, without ``wait``).
+        """Make a revision of ``package`` serve as ``spec.name``; return when ready (at once, without ``wait``).
 
         On failure, or when interrupted, what served before serves on and nothing of the new revision stays.
         """
