@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
+UV := $(shell command -v uv || echo .venv/bin/uv)
 export PYTHONWARNINGS ?= default
 
 .DEFAULT_GOAL := help
@@ -12,7 +13,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.base ## deploy a real model on this machine and ask it a question
-	@sh .ci/demo
+	@$(BIN)/python examples/demo.py
 
 demo-down: ## delete the demo's function and stop the local platform
 	@$(BIN)/mlfn delete iris --yes || true
@@ -41,8 +42,8 @@ docs: .venv/.dev ## write the generated reference pages again
 	$(BIN)/python docs/generate.py
 
 lock: .venv/.dev ## resolve the development and demo locks again
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml -o .ci/base.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade --group dev --extra all -c .ci/base.lock pyproject.toml -o .ci/dev.lock
+	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml -o .ci/base.lock
+	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade --group dev --extra all -c .ci/base.lock pyproject.toml -o .ci/dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
