@@ -1,0 +1,176 @@
+"""Write the JSON Schemas of one served model's requests and answers.
+
+Promises: a request that the schemas admit is one that the server accepts, as far as JSON Schema can say it. It can't
+tie the length of ``data`` to the product of ``shape``, so a request is described by one alternative for each number of
+rows in the examples, with exact shapes and lengths, rather than by a loose form that the server would refuse.
+
+Must not know: paths, HTTP, the service, ONNX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from mlfn_runtime.signature import ModelSignature, TensorSpec
+
+__all__ = ["Description", "JsonObject", "fixed_schemas", "inference_schemas", "ref"]
+
+JsonObject = dict[str, Any]
+
+_INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "UINT8": 8, "UINT16": 16, "UINT32": 32, "UINT64": 64}
+_FLOAT_LIMITS = {"FP16": 65504.0, "FP32": 3.4028234e38, "FP64": 1.7976931348623157e308}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """Say what is served: the signature, under which name and version, with which contracts and limits.
+
+    ``examples`` are Open Inference requests that the model accepts, one for each number of rows worth describing.
+    """
+
+    signature: ModelSignature
+    name: str
+    version: str
+    examples: Sequence[Mapping[str, Any]]
+    openwhisk: bool = False
+
+
+def ref(schema: str) -> JsonObject:
+    """Return a reference to one of the document's schemas."""
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def inference_schemas(served: Description) -> JsonObject:
+    """Return the request and the answer, typed from the signature."""
+    outputs = served.signature.outputs
+    output_names = [spec.name for spec in outputs]
+    requested = {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"enum": output_names}, "parameters": {"type": "object"}},
+    }
+    rows = [_request_alternative(served, example) for example in served.examples]
+    return {
+        "InferenceRequest": {
+            "type": "object",
+            "description": "An Open Inference request. A free axis may have any length; those of the examples are listed.",
+            "required": ["inputs"],
+            "properties": {
+                "id": {"type": "string", "description": "Comes back in the answer."},
+                "outputs": {
+                    "type": "array",
+                    "items": requested,
+                    "maxItems": len(outputs),
+                    "description": "The outputs wanted; all of them where absent.",
+                },
+            },
+            "anyOf": rows,
+        },
+        "InferenceResponse": {
+            "type": "object",
+            "required": ["model_name", "outputs"],
+            "properties": {
+                "model_name": {"const": served.name},
+                "model_version": {"const": served.version},
+                "id": {"type": "string"},
+                "parameters": {"type": "object"},
+                "outputs": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"anyOf": [_output_schema(spec) for spec in outputs]},
+                },
+            },
+        },
+    }
+
+
+def _request_alternative(served: Description, example: Mapping[str, Any]) -> JsonObject:
+    shapes = {tensor["name"]: tensor["shape"] for tensor in example["inputs"]}
+    tensors = [_input_schema(spec, shapes[spec.name]) for spec in served.signature.inputs]
+    return {
+        "properties": {
+            "inputs": {"type": "array", "prefixItems": tensors, "minItems": len(tensors), "maxItems": len(tensors)}
+        }
+    }
+
+
+def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:
+    length = prod(shape)
+    return {
+        "type": "object",
+        "description": f"Shape {list(spec.shape)}; `data` is flat, in row-major order.",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": spec.name},
+            "datatype": {"const": spec.datatype},
+            "shape": {"const": list(shape)},
+            "data": {"type": "array", "items": _item(spec.datatype), "minItems": length, "maxItems": length},
+        },
+    }
+
+
+def _output_schema(spec: TensorSpec) -> JsonObject:
+    items: JsonObject = _item(spec.datatype)
+    if spec.datatype in _FLOAT_LIMITS:
+        items = {"type": ["number", "null"], "description": "null stands for a value JSON has no word for (NaN)."}
+    axes = [{"type": "integer", "minimum": 0} if size < 0 else {"const": size} for size in spec.shape]
+    shape: JsonObject = {"type": "array", "items": {"type": "integer"}, "minItems": len(axes), "maxItems": len(axes)}
+    if axes:
+        shape["prefixItems"] = axes
+    return {
+        "type": "object",
+        "required": ["name", "shape", "datatype", "data"],
+        "properties": {
+            "name": {"const": spec.name},
+            "datatype": {"const": spec.datatype},
+            "shape": shape,
+            "data": {"type": "array", "items": items},
+        },
+    }
+
+
+def _item(datatype: str) -> JsonObject:
+    """Return the schema of one element; the bounds are those of the datatype."""
+    if datatype == "BOOL":
+        return {"type": "boolean"}
+    if datatype == "BYTES":
+        return {"type": "string"}
+    if datatype in _FLOAT_LIMITS:
+        limit = _FLOAT_LIMITS[datatype]
+        return {"type": "number", "minimum": -limit, "maximum": limit}
+    bits = _INTEGER_BITS[datatype]
+    if datatype.startswith("U"):
+        return {"type": "integer", "minimum": 0, "maximum": 2**bits - 1}
+    return {"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
+
+
+def fixed_schemas() -> JsonObject:
+    """Return the schemas that don't depend on the model."""
+    word: JsonObject = {"type": "string"}
+    filled: JsonObject = {"type": "string", "minLength": 1}
+    words: JsonObject = {"type": "array", "items": word}
+    tensors: JsonObject = {"type": "array", "items": _object(name=word, datatype=word, shape={"type": "array"})}
+    event = _object(specversion={"enum": ["1.0"]}, id=filled, source=filled, type=filled)
+    envelope = _object(value=ref("InferenceRequest"))
+    for context in ("namespace", "action_name", "action_version", "activation_id", "transaction_id"):
+        envelope["properties"][context] = word
+    asked = {"data": ref("InferenceRequest"), "datacontenttype": {"enum": ["application/json"]}}
+    return {
+        "Error": _object(error=word),
+        "Object": {"type": "object"},
+        "ServerMetadata": _object(name=word, version=word, extensions=words),
+        "ModelMetadata": _object(name=word, versions=words, platform=word, inputs=tensors, outputs=tensors),
+        "Event": {**event, "required": [*event["required"], "data"], "properties": {**event["properties"], **asked}},
+        "EventAnswer": {**event, "properties": {**event["properties"], "data": ref("InferenceResponse")}},
+        "OpenWhiskInit": {"type": "object", "properties": {"value": {"type": "object"}}},
+        "OpenWhiskOk": _object(ok={"const": True}),
+        "OpenWhiskRun": envelope,
+        "OpenWhiskAnswer": {"anyOf": [ref("InferenceResponse"), {"type": "object", "required": ["error"]}]},
+    }
+
+
+def _object(**properties: JsonObject) -> JsonObject:
+    return {"type": "object", "required": list(properties), "properties": properties}
