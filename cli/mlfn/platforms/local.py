@@ -1,0 +1,318 @@
+"""The embedded platform behind the :class:`mlfn.platforms.Platform` protocol: the door to ``mlfn_local``.
+
+Settings: ``local.state_dir`` (else ``MLFN_STATE_DIR``, else the system's place for state) and ``local.port`` (the
+router's port; "" or "0" leaves the choice to the service). Importing and connecting start nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlfn import errors
+from mlfn.function import (
+    Answer,
+    Deployed,
+    Finding,
+    FunctionSpec,
+    FunctionStatus,
+    Instance,
+    LogLine,
+    ModelPackage,
+    Revision,
+    ScaleDecision,
+    Severity,
+    Traffic,
+)
+from mlfn.platforms import Capabilities, Progress
+
+if TYPE_CHECKING:
+    from mlfn_local.client import LocalClient
+
+__all__ = ["LocalPlatform", "Pruned", "ServiceInfo", "connect", "down", "prune", "service_status", "up"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceInfo:
+    """Describe the background service; all but ``running``, ``state_dir`` and ``version`` are empty when it is down."""
+
+    running: bool
+    state_dir: str
+    version: str
+    pid: int | None = None
+    port: int | None = None
+    url: str = ""
+    started_at: float | None = None
+    """Unix time."""
+    functions: int = 0
+    instances: int = 0
+    memory_bytes: int = 0
+    """Proportional set size of service, warm parent and instances together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """Tell what was removed from the content store."""
+
+    digests: tuple[str, ...]
+    freed_bytes: int
+
+
+_CAPABILITIES = Capabilities(scale_to_zero=True, traffic_split=True, logs_follow=True, revisions=True)
+
+
+class LocalPlatform:
+    """Deploy to this machine."""
+
+    name = "local"
+    capabilities = _CAPABILITIES
+
+    def __init__(self, client: LocalClient) -> None:
+        self._client = client
+
+    def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
+        """Make a revision of ``package`` serve as ``spec.name``."""
+        from mlfn_local.records import ModelFiles, signature_to_json
+
+        model = ModelFiles(
+            digest=package.digest,
+            entry=package.entry,
+            files=package.files,
+            format=package.format,
+            size_bytes=package.size_bytes,
+            signature=signature_to_json(package.signature),
+        )
+        params: dict[str, object] = {
+            "name": spec.name,
+            "settings": _settings_of(spec),
+            "model": model.as_json(),
+            "root": str(package.root.absolute()),
+            "wait": wait,
+        }
+        with _told():
+            result = self._client.call("deploy", params, progress)
+        return Deployed(
+            name=spec.name,
+            platform=self.name,
+            url=result["url"],
+            revision=result["revision"],
+            previous=result["previous"],
+            digest=package.digest,
+            changed=result["changed"],
+            ready=result["ready"],
+            seconds=result["seconds"],
+            findings=package.findings,
+        )
+
+    def status(self, name: str) -> FunctionStatus:
+        """Tell all about one function."""
+        if not self._client.has_state():
+            raise _not_found(name)
+        with _told():
+            return _status_of(self._client.call("status", {"name": name}))
+
+    def list(self) -> tuple[FunctionStatus, ...]:
+        """Tell all about all functions, sorted by name; starts no service where nothing was ever deployed."""
+        if not self._client.has_state():
+            return ()
+        with _told():
+            return tuple(map(_status_of, self._client.call("list", {})))
+
+    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+        """Send ``POST path`` to a function through the router."""
+        if not self._client.has_state():
+            raise _not_found(name)
+        with _told():
+            port = int(self._client.call("route", {"name": name})["port"])
+        return _post(port, f"/{name}/{path.lstrip('/')}", body, headers, timeout_s)
+
+    def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
+        """Set the shares of a function's revisions."""
+        shares = [{"revision": share.revision, "percent": share.percent} for share in split]
+        with _told():
+            return tuple(Traffic(**share) for share in self._client.call("traffic", {"name": name, "split": shares}))
+
+    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
+        """Yield what a function's instances wrote, those that are gone included."""
+        from mlfn_local.logs import follow_lines, last_lines
+
+        if not self._client.has_state():
+            raise _not_found(name)
+        with _told():
+            self._client.call("route", {"name": name})
+            folder = self._client.paths.logs / name
+            lines = follow_lines(folder, tail) if follow else last_lines(folder, tail)
+            for instance, text in lines:
+                yield LogLine(instance, text)
+
+    def diagnose(self, name: str) -> tuple[Finding, ...]:
+        """Say what is wrong with a function."""
+        return self.status(name).findings
+
+    def remove(self, name: str) -> None:
+        """Delete a function, its revisions and its logs; its models stay until ``mlfn local prune``."""
+        if not self._client.has_state():
+            raise _not_found(name)
+        with _told():
+            self._client.call("remove", {"name": name})
+
+
+def connect(settings: Mapping[str, str]) -> LocalPlatform:
+    """Return the local platform for these settings; does no IO."""
+    return LocalPlatform(_client(settings))
+
+
+def up(settings: Mapping[str, str]) -> ServiceInfo:
+    """Start the service where it does not run; with ``local.port`` set, move its router there."""
+    client = _client(settings)
+    with _told():
+        client.up()
+        return _info(client)
+
+
+def down(settings: Mapping[str, str]) -> bool:
+    """Stop the service and its instances, keep what is deployed; return whether it ran."""
+    with _told():
+        return _client(settings).down()
+
+
+def service_status(settings: Mapping[str, str]) -> ServiceInfo:
+    """Describe the service without starting it."""
+    client = _client(settings)
+    with _told():
+        return _info(client)
+
+
+def prune(settings: Mapping[str, str]) -> Pruned:
+    """Remove the models that no revision uses."""
+    client = _client(settings)
+    if not client.has_state():
+        return Pruned((), 0)
+    with _told():
+        result = client.call("prune", {})
+    return Pruned(tuple(result["digests"]), result["freed_bytes"])
+
+
+def _client(settings: Mapping[str, str]) -> LocalClient:
+    from mlfn_local.client import LocalClient
+
+    chosen = settings.get("local.state_dir") or os.environ.get("MLFN_STATE_DIR")
+    if not chosen:
+        from platformdirs import user_state_path
+
+        chosen = str(user_state_path("mlfn", appauthor=False))
+    port = settings.get("local.port") or "0"
+    if not port.isdecimal() or int(port) > 65535:
+        raise errors.InvalidInput(f"local.port is {port!r}, expected a number from 0 to 65535")
+    return LocalClient(Path(chosen), port=int(port))
+
+
+def _info(client: LocalClient) -> ServiceInfo:
+    from mlfn import __version__
+
+    state_dir = str(client.paths.root)
+    hello = client.running()
+    if hello is None:
+        return ServiceInfo(running=False, state_dir=state_dir, version=__version__)
+    if hello.version != __version__:
+        # The other version's answers may have another form; its greeting has not.
+        return ServiceInfo(True, state_dir, hello.version, hello.pid, hello.port, _root(hello.port), hello.started_at)
+    result = client.call("info", {})
+    return ServiceInfo(
+        running=True,
+        state_dir=state_dir,
+        version=hello.version,
+        pid=hello.pid,
+        port=hello.port,
+        url=_root(hello.port),
+        started_at=hello.started_at,
+        functions=result["functions"],
+        instances=result["instances"],
+        memory_bytes=result["memory_bytes"],
+    )
+
+
+def _root(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _settings_of(spec: FunctionSpec) -> dict[str, Any]:
+    settings = asdict(spec)
+    del settings["name"]
+    return settings
+
+
+def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
+    from mlfn_local.records import FunctionSettings, signature_from_json
+
+    name, root = value["name"], _root(value["port"])
+    return FunctionStatus(
+        name=name,
+        platform="local",
+        url=f"{root}/{name}",
+        ready=value["ready"],
+        spec=FunctionSpec(name=name, **asdict(FunctionSettings.from_json(value["settings"]))),
+        digest=value["digest"],
+        format=value["format"],
+        signature=signature_from_json(value["signature"]),
+        created_at=value["created_at"],
+        revisions=tuple(Revision(**revision) for revision in value["revisions"]),
+        traffic=tuple(Traffic(**share) for share in value["traffic"]),
+        instances=tuple(Instance(**instance) for instance in value["instances"]),
+        decisions=tuple(ScaleDecision(**decision) for decision in value["decisions"]),
+        last_errors=tuple(value["last_errors"]),
+        findings=tuple(Finding(**{**item, "severity": Severity(item["severity"])}) for item in value["findings"]),
+        urls=(f"{root}/{name}", f"http://{name}.localhost:{value['port']}"),
+    )
+
+
+def _post(port: int, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    import http.client
+    import time
+
+    started = time.perf_counter()
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+    try:
+        link.request("POST", path, body, dict(headers))
+        response = link.getresponse()
+        content = response.read()
+        return Answer(response.status, dict(response.getheaders()), content, time.perf_counter() - started)
+    except TimeoutError as error:
+        raise errors.TimedOut(f"no answer from {_root(port)}{path} within {timeout_s:g} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise errors.Unreachable(
+            f"{_root(port)}{path} cannot be reached: {error}", hints=("look at the service: mlfn local status",)
+        ) from error
+    finally:
+        link.close()
+
+
+def _not_found(name: str) -> errors.NotFound:
+    return errors.NotFound(
+        f"there is no function {name!r} on the local platform: nothing is deployed",
+        hints=(f"mlfn deploy MODEL --name {name}",),
+    )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the failures of ``mlfn_local`` into those of mlfn."""
+    from mlfn_local.errors import LocalError
+
+    try:
+        yield
+    except LocalError as error:
+        kinds: dict[str, type[errors.MlfnError]] = {
+            "invalid_input": errors.InvalidInput,
+            "not_found": errors.NotFound,
+            "timed_out": errors.TimedOut,
+            "deploy_failed": errors.DeployFailed,
+            "unreachable": errors.Unreachable,
+            "conflict": errors.Conflict,
+        }
+        found = kinds.get(error.kind.value, errors.MlfnError)
+        raise found(error.message, hints=error.hints, details=error.details) from error

@@ -1,0 +1,170 @@
+"""The values that the database holds and the control socket carries. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from mlfn_runtime.signature import ModelSignature, TensorSpec
+
+__all__ = [
+    "ErrorRecord",
+    "FunctionRecord",
+    "FunctionSettings",
+    "ModelFiles",
+    "RevisionRecord",
+    "RevisionState",
+    "ScaleChange",
+    "Share",
+    "signature_from_json",
+    "signature_to_json",
+]
+
+
+class RevisionState(StrEnum):
+    """How far a revision has come: only a ready one ever gets traffic."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """Say how a function is to run; the fields and their meaning are those of ``mlfn.function.FunctionSpec``."""
+
+    concurrency: int = 0
+    target: float = 100.0
+    utilization: float = 0.7
+    min_scale: int = 0
+    max_scale: int = 0
+    window_s: int = 60
+    memory_bytes: int = 0
+    timeout_s: float = 300.0
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the settings as a JSON document with sorted environment."""
+        return {**asdict(self), "env": dict(sorted(self.env.items()))}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FunctionSettings:
+        """Read settings; fields that this version does not know are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: item for key, item in value.items() if key in known})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """Name the files of a model and what reading them told."""
+
+    digest: str
+    entry: str
+    files: tuple[str, ...]
+    format: str
+    size_bytes: int
+    signature: Mapping[str, Any]
+    """The signature as JSON: the service hands it on and never looks inside."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the files as a JSON document."""
+        return {**asdict(self), "files": list(self.files), "signature": dict(self.signature)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ModelFiles:
+        """Read the files from a JSON document."""
+        return cls(**{**value, "files": tuple(value["files"])})
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionRecord:
+    """Describe one immutable version of a function."""
+
+    name: str
+    function: str
+    model: ModelFiles
+    settings: FunctionSettings
+    state: RevisionState
+    created_at: float
+    attended: bool = True
+    """Whether somebody waits for it: an attended pending revision is dropped when the service starts anew."""
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Say which share of requests a revision gets."""
+
+    revision: str
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRecord:
+    """Describe a function with its revisions (oldest first) and the split of its traffic."""
+
+    name: str
+    created_at: float
+    revisions: tuple[RevisionRecord, ...] = ()
+    traffic: tuple[Share, ...] = ()
+
+    @property
+    def latest(self) -> RevisionRecord | None:
+        """Return the revision with the largest share, the newest of them where several have it."""
+        shares = {share.revision: share.percent for share in self.traffic}
+        serving = [revision for revision in self.revisions if shares.get(revision.name, 0) > 0]
+        return max(serving, key=lambda r: (shares[r.name], r.name), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleChange:
+    """Tell one change of scale and its reason."""
+
+    function: str
+    revision: str
+    at: float
+    before: int
+    after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRecord:
+    """Tell one failure of an instance or of a deploy."""
+
+    function: str
+    revision: str
+    at: float
+    message: str
+
+
+def signature_to_json(signature: ModelSignature) -> dict[str, Any]:
+    """Return the whole signature, symbols and keys included."""
+
+    def tensor(spec: TensorSpec) -> dict[str, Any]:
+        return {
+            "name": spec.name,
+            "datatype": spec.datatype,
+            "shape": list(spec.shape),
+            "symbols": list(spec.symbols),
+            "keys": None if spec.keys is None else list(spec.keys),
+        }
+
+    return {"inputs": [tensor(s) for s in signature.inputs], "outputs": [tensor(s) for s in signature.outputs]}
+
+
+def signature_from_json(value: Mapping[str, Any]) -> ModelSignature:
+    """Read a signature written by :func:`signature_to_json`."""
+
+    def tensor(item: Mapping[str, Any]) -> TensorSpec:
+        return TensorSpec(
+            name=item["name"],
+            datatype=item["datatype"],
+            shape=tuple(item["shape"]),
+            symbols=tuple(item["symbols"]),
+            keys=None if item["keys"] is None else tuple(item["keys"]),
+        )
+
+    return ModelSignature(tuple(map(tensor, value["inputs"])), tuple(map(tensor, value["outputs"])))
