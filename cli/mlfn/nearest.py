@@ -1,4 +1,4 @@
-"""Offer the name that was probably meant. Called wherever a name from a closed set is refused; knows nothing of ours."""
+"""Offer the name that was probably meant, wherever a name from a closed set is refused. Knows nothing of ours."""
 
 from __future__ import annotations
 

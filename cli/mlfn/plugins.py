@@ -19,6 +19,10 @@ PLATFORMS = "mlfn.platforms"
 """Platforms: a ``Connect`` (mlfn.platforms)."""
 
 
+# What code that we did not write raises while it is imported, short of what must pass (Ctrl-C, out of memory).
+_DOES_NOT_LOAD = (ImportError, AttributeError, SyntaxError, NameError, TypeError, ValueError, RuntimeError, OSError)
+
+
 def names(group: str) -> tuple[str, ...]:
     """Return the names in a table, sorted."""
     return tuple(sorted(_table(group)))
@@ -56,7 +60,7 @@ def _kind(group: str) -> str:
 def _load(group: str, entry: EntryPoint) -> object:
     try:
         return entry.load()
-    except (ImportError, AttributeError) as error:
+    except _DOES_NOT_LOAD as error:
         package = entry.dist.name if entry.dist else "an unknown package"
         raise MissingExtra(
             f"the {_kind(group)} {entry.name!r} does not load: {entry.value}: {error}",

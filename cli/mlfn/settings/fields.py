@@ -1,0 +1,199 @@
+"""Every setting, with its default, its unit and the reason for the default.
+
+The key of a setting in mlfn.yaml (``function.max_scale``) gives its option (``--max-scale``) and its environment
+variable (``MLFN_FUNCTION_MAX_SCALE``). docs/reference/settings.md is generated from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mlfn.settings.values import (
+    Kind,
+    duration,
+    env_variables,
+    flag,
+    function_name,
+    number,
+    path,
+    size,
+    text,
+    whole,
+)
+
+__all__ = [
+    "FIELDS",
+    "SECTIONS",
+    "Field",
+    "FunctionSettings",
+    "InvokeSettings",
+    "LocalSettings",
+    "ServeSettings",
+    "Settings",
+]
+
+
+def setting(kind: Kind, default: object, reason: str, *, unit: str = "", key: str = "", env: str = "") -> Any:
+    """Return a dataclass field that carries what the resolver, the help texts and the reference say about it."""
+    about = {"kind": kind, "reason": reason, "unit": unit, "key": key, "env": env}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=about)
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """What is deployed, and how it scales. The words, ranges and defaults are Knative's."""
+
+    name: str = setting(function_name(), "", "name of the function; unset, the model's file or folder name gives it")
+    model: str = setting(path(), "", "model to deploy when the command names none; relative to the file it stands in")
+    concurrency: int = setting(
+        whole(0, 1000), 0, "requests that one instance runs at once, 0 for no limit: ONNX Runtime runs several well"
+    )
+    target: float = setting(
+        number(0.01, 1e6, "a number, at least 0.01"),
+        100.0,
+        "concurrent requests per instance to aim at (never above the concurrency): Knative's default",
+    )
+    utilization: float = setting(
+        number(1, 100, "a percentage from 1 to 100"),
+        70.0,
+        "share of the target to plan for: the rest is room for what comes while an instance starts",
+        unit="percent",
+    )
+    min_scale: int = setting(whole(0), 0, "instances kept without traffic: 0 scales to zero", unit="instances")
+    max_scale: int = setting(
+        whole(0), 0, "most instances, 0 for the platform's own bound (local: the number of cores)", unit="instances"
+    )
+    window_s: int = setting(
+        duration(6, 3600, seconds_only=True),
+        60,
+        "time over which traffic is averaged, and without traffic before the last instance goes",
+        unit="seconds",
+        key="window",
+    )
+    memory_bytes: int = setting(
+        size(2**24),
+        0,
+        "memory limit of one instance, 0 for none: what a model needs is known only after it ran",
+        unit="bytes",
+        key="memory",
+    )
+    timeout_s: float = setting(
+        duration(0.001, 3600),
+        300.0,
+        "longest time for one request, queueing and cold start included: Knative's default",
+        unit="seconds",
+        key="timeout",
+    )
+    env: Mapping[str, str] = setting(env_variables(), {}, "environment variables of the instances")
+
+
+@dataclass(frozen=True, slots=True)
+class InvokeSettings:
+    """How `mlfn invoke` sends a request."""
+
+    timeout_s: float = setting(
+        duration(0.001, 3600),
+        60.0,
+        "longest wait for the answer: covers the cold start of a large model, and no one waits longer at a prompt",
+        unit="seconds",
+        key="timeout",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSettings:
+    """The platform on this machine."""
+
+    state_dir: str = setting(
+        path(),
+        "",
+        "folder of the service's database, content store and logs; unset, the user's state folder (XDG_STATE_HOME)",
+        env="MLFN_STATE_DIR",
+    )
+    port: int = setting(
+        whole(0, 65535), 0, "port of the functions' addresses; 0 takes a free one once and keeps it in the state folder"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """The server that `mlfn serve` runs in the foreground."""
+
+    name: str = setting(text("NAME", "a name"), "", "name of the model in its address; unset, the file's stem")
+    host: str = setting(text("HOST", "a host name or address"), "127.0.0.1", "this machine only, until told otherwise")
+    port: int = setting(whole(0, 65535), 8080, "what container platforms expect; 0 takes a free port")
+    log_file: str = setting(path(), "", "file for the JSON log lines; unset, standard output")
+    openwhisk: bool = setting(
+        flag(),
+        False,
+        "answer OpenWhisk's /init and /run; off, so that nobody replaces a model from outside",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one run."""
+
+    platform: str = setting(text("NAME", "a platform's name"), "local", "where functions run: needs nothing installed")
+    function: FunctionSettings = field(default_factory=FunctionSettings)
+    invoke: InvokeSettings = field(default_factory=InvokeSettings)
+    local: LocalSettings = field(default_factory=LocalSettings)
+    serve: ServeSettings = field(default_factory=ServeSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Describe one setting outside of its dataclass."""
+
+    key: str
+    section: str
+    attribute: str
+    kind: Kind
+    default: object
+    unit: str
+    reason: str
+    env: str
+
+    @property
+    def option(self) -> str:
+        """Return the command-line option that sets it."""
+        return "--" + self.key.rpartition(".")[2].replace("_", "-")
+
+    @property
+    def parameter(self) -> str:
+        """Return the name under which a command receives the option."""
+        return self.key.replace(".", "_")
+
+
+SECTIONS: dict[str, type] = {
+    "function": FunctionSettings,
+    "invoke": InvokeSettings,
+    "local": LocalSettings,
+    "serve": ServeSettings,
+}
+
+
+def _describe(section: str, owner: type) -> dict[str, Field]:
+    found = {}
+    blank = owner()
+    for each in fields(owner):
+        about = each.metadata
+        if not about:
+            continue
+        key = f"{section}.{about['key'] or each.name}".lstrip(".")
+        env = about["env"] or "MLFN_" + key.upper().replace(".", "_")
+        default = getattr(blank, each.name)
+        found[key] = Field(key, section, each.name, about["kind"], default, about["unit"], about["reason"], env)
+    return found
+
+
+FIELDS: dict[str, Field] = {
+    key: each
+    for section, owner in (("", Settings), *SECTIONS.items())
+    for key, each in _describe(section, owner).items()
+}
+"""Every setting by its key in mlfn.yaml."""

@@ -1,0 +1,245 @@
+"""Read and show the kinds of values that settings have: sizes, durations, whole numbers, names.
+
+Every source of a setting (flag, environment, file) gives text, and every kind has one reader for it, so a value means
+the same wherever it is written. A reader raises :class:`BadValue`; it knows neither the setting's name nor its source.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "BadValue",
+    "Kind",
+    "choice",
+    "corrected_name",
+    "duration",
+    "env_variables",
+    "flag",
+    "function_name",
+    "number",
+    "path",
+    "read_variables",
+    "show",
+    "size",
+    "text",
+    "whole",
+]
+
+_SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class BadValue(ValueError):
+    """Text that is not of its kind: what was expected and, where there is one, the corrected value."""
+
+    def __init__(self, expected: str, *, corrected: str = "") -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.corrected = corrected
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Hold a kind of value: its reader, how it is shown, and its name in help texts."""
+
+    name: str
+    """As it stands in ``--help``, such as ``SIZE``."""
+    read: Callable[[str], Any]
+    show: Callable[[Any], str]
+    expects: str
+    """What is accepted, as it stands in the reference."""
+
+
+def text(name: str = "TEXT", expects: str = "text") -> Kind:
+    """Return the kind of text that is not empty."""
+
+    def read(raw: str) -> str:
+        if not raw.strip():
+            raise BadValue(f"expected {expects}")
+        return raw.strip()
+
+    return Kind(name, read, str, expects)
+
+
+def path() -> Kind:
+    """Return the kind of file and folder names; ``~`` is the home folder."""
+    from pathlib import Path
+
+    plain = text("PATH", "a path")
+    return Kind("PATH", lambda raw: str(Path(plain.read(raw)).expanduser()), str, "a path")
+
+
+def choice(*allowed: str) -> Kind:
+    """Return the kind of a closed set of words."""
+    expects = f"one of {', '.join(allowed)}"
+
+    def read(raw: str) -> str:
+        from mlfn.nearest import nearest
+
+        if raw not in allowed:
+            raise BadValue(f"expected {expects}", corrected=nearest(raw, allowed) or "")
+        return raw
+
+    return Kind("|".join(allowed), read, str, expects)
+
+
+def whole(least: int, most: int | None = None, name: str = "N") -> Kind:
+    """Return the kind of whole numbers from ``least`` to ``most``."""
+    expects = f"a whole number from {least} to {most}" if most is not None else f"a whole number, at least {least}"
+
+    def read(raw: str) -> int:
+        try:
+            value = int(raw)
+        except ValueError:
+            raise BadValue(f"expected {expects}") from None
+        if value < least or (most is not None and value > most):
+            raise BadValue(f"expected {expects}")
+        return value
+
+    return Kind(name, read, str, expects)
+
+
+def number(least: float, most: float, expects: str) -> Kind:
+    """Return the kind of finite numbers from ``least`` to ``most``."""
+
+    def read(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise BadValue(f"expected {expects}") from None
+        if not math.isfinite(value) or not least <= value <= most:
+            raise BadValue(f"expected {expects}")
+        return value
+
+    return Kind("NUMBER", read, lambda value: f"{value:g}", expects)
+
+
+def flag() -> Kind:
+    """Return the kind of yes and no."""
+
+    def read(raw: str) -> bool:
+        if raw.lower() not in _TRUE + _FALSE:
+            raise BadValue("expected true or false")
+        return raw.lower() in _TRUE
+
+    return Kind("BOOLEAN", read, lambda value: "true" if value else "false", "true or false")
+
+
+def size(least: int = 0) -> Kind:
+    """Return the kind of sizes in bytes: ``512Mi``, ``1G``, ``1073741824``; 0 stands for none."""
+    expects = "a size such as 512Mi or 1G" + (f", at least {_show_size(least)}, or 0 for none" if least else "")
+
+    def read(raw: str) -> int:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?[bB]?", raw.strip())
+        if not match:
+            raise BadValue(f"expected {expects}", corrected=_corrected_size(raw))
+        unit = match[2] or ""
+        value = int(float(match[1]) * _SIZES["k" if unit == "K" else "Ki" if unit == "ki" else unit])
+        if 0 < value < least:
+            raise BadValue(f"expected {expects}")
+        return value
+
+    return Kind("SIZE", read, _show_size, expects)
+
+
+def duration(least_s: float, most_s: float, *, seconds_only: bool = False) -> Kind:
+    """Return the kind of durations in seconds: ``60s``, ``2m``, ``1.5h``, ``500ms``; a bare number is seconds."""
+    whole_seconds = "whole seconds, " if seconds_only else ""
+    expects = f"a duration such as 60s or 2m: {whole_seconds}{_show_duration(least_s)} to {_show_duration(most_s)}"
+
+    def read(raw: str) -> float:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?", raw.strip())
+        value = float(match[1]) * _DURATIONS[match[2] or "s"] if match else math.nan
+        if not least_s <= value <= most_s or (seconds_only and not value.is_integer()):
+            raise BadValue(f"expected {expects}")
+        return int(value) if seconds_only else value
+
+    return Kind("DURATION", read, _show_duration, expects)
+
+
+def function_name() -> Kind:
+    """Return the kind of function names: DNS labels, as Kubernetes services want them."""
+    expects = "lower-case letters, digits and '-', starting with a letter, at most 63 characters"
+
+    def read(raw: str) -> str:
+        if not _NAME.fullmatch(raw):
+            raise BadValue(f"expected {expects}", corrected=corrected_name(raw))
+        return raw
+
+    return Kind("NAME", read, str, expects)
+
+
+def corrected_name(raw: str) -> str:
+    """Return the function name nearest to any text."""
+    from unicodedata import normalize
+
+    ascii_only = normalize("NFKD", raw).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z0-9]+", "-", ascii_only.lower()).strip("-")
+    if not words or not words[0].isalpha():
+        words = f"model-{words}".strip("-")
+    return words[:63].rstrip("-")
+
+
+def env_variables() -> Kind:
+    """Return the kind of environment variables: several ``KEY=VALUE``, quoted as in a shell."""
+
+    def read(raw: str) -> dict[str, str]:
+        try:
+            return read_variables(shlex.split(raw))
+        except ValueError as error:
+            raise BadValue(str(error)) from None
+
+    return Kind("KEY=VALUE", read, _show_variables, "KEY=VALUE, several separated by spaces")
+
+
+def read_variables(pairs: Iterable[str]) -> dict[str, str]:
+    """Return environment variables out of ``KEY=VALUE`` texts."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not _VARIABLE.fullmatch(key):
+            raise BadValue(f"expected KEY=VALUE, KEY of letters, digits and '_', got {pair!r}")
+        found[key] = value
+    return found
+
+
+def show(value: object) -> str:
+    """Return a setting's value as text for a reader that takes any kind."""
+    return "true" if value is True else "false" if value is False else str(value)
+
+
+def _show_variables(variables: Mapping[str, str]) -> str:
+    return " ".join(shlex.quote(f"{key}={value}") for key, value in sorted(variables.items()))
+
+
+def _show_size(value: int) -> str:
+    for unit in ("Ti", "Gi", "Mi", "Ki", "T", "G", "M", "k"):
+        if value and value % _SIZES[unit] == 0:
+            return f"{value // _SIZES[unit]}{unit}"
+    return str(value)
+
+
+def _corrected_size(raw: str) -> str:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+)", raw.strip())
+    if not match:
+        return ""
+    known = {unit.lower(): unit for unit in ("k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")}
+    unit = known.get(match[2].lower().removesuffix("b"))
+    return f"{match[1]}{unit}" if unit else ""
+
+
+def _show_duration(seconds: float) -> str:
+    for unit, factor, least in (("h", 3600, 3600), ("m", 60, 120), ("s", 1, 1)):
+        # 60 s, not 1 m: it is what the documents of Knative say.
+        if seconds >= least and seconds % factor == 0:
+            return f"{seconds / factor:g}{unit}"
+    return f"{seconds:g}s" if seconds >= 1 or not seconds else f"{seconds * 1000:g}ms"
