@@ -1,6 +1,6 @@
 """Write the OpenAPI 3.1 document of one served model.
 
-Promises: a pure function of the signature, the model's name and a few example requests; it lists every route that a
+Promises: a pure function of the signature, the model's name and an example request; it lists every route that a
 caller may use and every status that the route can answer.
 
 Must not know: HTTP, the service, ONNX.
@@ -40,9 +40,7 @@ def document(served: Description) -> JsonObject:
         "paths": _paths(served),
         "components": {
             "schemas": {**inference_schemas(served), **fixed_schemas()},
-            "examples": {
-                "inference": {"summary": "Synthesised from the signature.", "value": dict(served.examples[0])}
-            },
+            "examples": {"inference": {"summary": "Synthesised from the signature.", "value": dict(served.example)}},
             "responses": _shared_responses(),
         },
         "x-mlfn-model": {
@@ -87,7 +85,7 @@ def _paths(served: Description) -> JsonObject:
                 "summary": "Run the model once.",
                 "description": _BINARY_EXTENSION,
                 "requestBody": _inference_body(),
-                "responses": {"200": _json_answer("InferenceResponse", "The outputs."), **_errors_of_a_body()},
+                "responses": {"200": _outputs_answer(), **_errors_of_a_body()},
             }
         }
     paths[f"{_model_path(served)}/stats"] = {"get": _read("modelStats", "Counts and times.", "Object")}
@@ -106,7 +104,7 @@ def _hosted_paths() -> JsonObject:
                 "summary": "Hosted containers: run the model once.",
                 "description": _BINARY_EXTENSION,
                 "requestBody": _inference_body(),
-                "responses": {"200": _json_answer("InferenceResponse", "The outputs."), **_errors_of_a_body()},
+                "responses": {"200": _outputs_answer(), **_errors_of_a_body()},
             }
         },
     }
@@ -205,6 +203,12 @@ def _probe(operation: str, summary: str) -> JsonObject:
 
 def _json_answer(schema: str, description: str) -> JsonObject:
     return {"description": description, "content": {"application/json": {"schema": ref(schema)}}}
+
+
+def _outputs_answer() -> JsonObject:
+    answer = _json_answer("InferenceResponse", "The outputs.")
+    answer["content"]["application/octet-stream"] = {}
+    return answer
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Promises: a request that the schemas admit is one that the server accepts, as far as JSON Schema can say it. It can't
 tie the length of ``data`` to the product of ``shape``, so a request is described by one alternative for each number of
-rows in the examples, with exact shapes and lengths, rather than by a loose form that the server would refuse.
+rows from one to four, with exact shapes and lengths, rather than by a loose form that the server would refuse.
 
 Must not know: paths, HTTP, the service, ONNX.
 """
@@ -21,6 +21,7 @@ __all__ = ["Description", "JsonObject", "fixed_schemas", "inference_schemas", "r
 JsonObject = dict[str, Any]
 
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "UINT8": 8, "UINT16": 16, "UINT32": 32, "UINT64": 64}
+_ROWS = (1, 2, 3, 4)
 _FLOAT_LIMITS = {"FP16": 65504.0, "FP32": 3.4028234e38, "FP64": 1.7976931348623157e308}
 
 
@@ -28,13 +29,13 @@ _FLOAT_LIMITS = {"FP16": 65504.0, "FP32": 3.4028234e38, "FP64": 1.79769313486231
 class Description:
     """Say what is served: the signature, under which name and version, with which contracts and limits.
 
-    ``examples`` are Open Inference requests that the model accepts, one for each number of rows worth describing.
+    ``example`` is an Open Inference request of one row that the model accepts.
     """
 
     signature: ModelSignature
     name: str
     version: str
-    examples: Sequence[Mapping[str, Any]]
+    example: Mapping[str, Any]
     openwhisk: bool = False
 
 
@@ -47,27 +48,33 @@ def inference_schemas(served: Description) -> JsonObject:
     """Return the request and the answer, typed from the signature."""
     outputs = served.signature.outputs
     output_names = [spec.name for spec in outputs]
+    wanted = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
     requested = {
         "type": "object",
         "required": ["name"],
-        "properties": {"name": {"enum": output_names}, "parameters": {"type": "object"}},
+        "properties": {"name": {"enum": output_names}, "parameters": wanted},
     }
-    rows = [_request_alternative(served, example) for example in served.examples]
+    rows = _ROWS if served.signature.batch_axis == 0 else _ROWS[:1]
     return {
         "InferenceRequest": {
             "type": "object",
-            "description": "An Open Inference request. A free axis may have any length; those of the examples are listed.",
+            "description": "An Open Inference request. A free axis may have any length; a few are listed.",
             "required": ["inputs"],
             "properties": {
-                "id": {"type": "string", "description": "Comes back in the answer."},
+                "id": {"type": ["string", "null"], "description": "Comes back in the answer."},
+                "parameters": {
+                    "type": ["object", "null"],
+                    "properties": {"binary_data_output": {"type": "boolean"}},
+                    "description": "Come back in the answer.",
+                },
                 "outputs": {
-                    "type": "array",
+                    "type": ["array", "null"],
                     "items": requested,
                     "maxItems": len(outputs),
                     "description": "The outputs wanted; all of them where absent.",
                 },
             },
-            "anyOf": rows,
+            "anyOf": [_request_alternative(served, count) for count in rows],
         },
         "InferenceResponse": {
             "type": "object",
@@ -87,14 +94,22 @@ def inference_schemas(served: Description) -> JsonObject:
     }
 
 
-def _request_alternative(served: Description, example: Mapping[str, Any]) -> JsonObject:
-    shapes = {tensor["name"]: tensor["shape"] for tensor in example["inputs"]}
-    tensors = [_input_schema(spec, shapes[spec.name]) for spec in served.signature.inputs]
+def _request_alternative(served: Description, rows: int) -> JsonObject:
+    shapes = {tensor["name"]: tensor["shape"] for tensor in served.example["inputs"]}
+    tensors = [_input_schema(spec, _with_rows(spec, shapes[spec.name], rows)) for spec in served.signature.inputs]
     return {
         "properties": {
             "inputs": {"type": "array", "prefixItems": tensors, "minItems": len(tensors), "maxItems": len(tensors)}
         }
     }
+
+
+def _with_rows(spec: TensorSpec, shape: Sequence[int], rows: int) -> list[int]:
+    """Return the shape with ``rows`` in place of one, on every axis that carries the batch's symbol."""
+    if rows == 1:
+        return list(shape)
+    batch = spec.symbols[0]
+    return [rows if symbol == batch else size for size, symbol in zip(shape, spec.symbols, strict=True)]
 
 
 def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:
@@ -115,7 +130,7 @@ def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:
 def _output_schema(spec: TensorSpec) -> JsonObject:
     items: JsonObject = _item(spec.datatype)
     if spec.datatype in _FLOAT_LIMITS:
-        items = {"type": ["number", "null"], "description": "null stands for a value JSON has no word for (NaN)."}
+        items = {"type": ["number", "null"], "description": "null stands for NaN and the infinities."}
     axes = [{"type": "integer", "minimum": 0} if size < 0 else {"const": size} for size in spec.shape]
     shape: JsonObject = {"type": "array", "items": {"type": "integer"}, "minItems": len(axes), "maxItems": len(axes)}
     if axes:
@@ -140,7 +155,7 @@ def _item(datatype: str) -> JsonObject:
         return {"type": "string"}
     if datatype in _FLOAT_LIMITS:
         limit = _FLOAT_LIMITS[datatype]
-        return {"type": "number", "minimum": -limit, "maximum": limit}
+        return {"type": ["number", "null"], "minimum": -limit, "maximum": limit, "description": "null stands for NaN."}
     bits = _INTEGER_BITS[datatype]
     if datatype.startswith("U"):
         return {"type": "integer", "minimum": 0, "maximum": 2**bits - 1}
