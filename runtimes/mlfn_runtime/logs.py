@@ -1,0 +1,106 @@
+"""JSON lines to a file or a descriptor, written once per turn of the loop.
+
+A line that cannot be written (disk full, reader gone) is dropped and counted: a log never fails a request.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mlfn_runtime.counters import Counters
+
+__all__ = ["JsonLog"]
+
+_MODE = 0o600
+
+
+class JsonLog:
+    """Collect lines and write them together.
+
+    ``path`` None writes to descriptor 1. With ``max_bytes`` a file that has grown past it is renamed to ``path.1`` (the
+    previous one is replaced) and begun anew. ``schedule`` is the loop's ``call_soon``.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        counters: Counters,
+        *,
+        schedule: Callable[[Callable[[], object]], object],
+        max_bytes: int = 0,
+    ) -> None:
+        self._path = path
+        self._counters = counters
+        self._schedule = schedule
+        self._max_bytes = max_bytes
+        self._lines: list[bytes] = []
+        self._second = 0
+        self._second_text = b""
+        self._file = 1 if path is None else _open(path)
+        self._written = 0 if path is None else os.fstat(self._file).st_size
+
+    def now(self) -> bytes:
+        """Return the time in ISO 8601 with milliseconds, UTC; the text of a second is made once."""
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
+        return b"%b.%03dZ" % (self._second_text, int((now - second) * 1000))
+
+    def write(self, line: bytes) -> None:
+        """Take one line with its end."""
+        lines = self._lines
+        if not lines:
+            self._schedule(self.flush)
+        lines.append(line)
+
+    def event(self, level: str, event: str, **facts: object) -> None:
+        """Take one line about the server itself."""
+        document = {"time": self.now().decode(), "level": level, "event": event, **facts}
+        self.write(orjson.dumps(document, default=str, option=orjson.OPT_APPEND_NEWLINE))
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        lines, self._lines = self._lines, []
+        if not lines:
+            return
+        text = b"".join(lines)
+        try:
+            done = os.write(self._file, text)
+            while done < len(text):
+                done += os.write(self._file, text[done:])
+        except OSError:
+            self._counters.log_dropped += len(lines)
+            return
+        self._written += len(text)
+        if self._max_bytes and self._written > self._max_bytes and self._path is not None:
+            self._rotate(self._path)
+
+    def _rotate(self, path: str) -> None:
+        try:
+            os.replace(path, path + ".1")  # noqa: PTH105  # str in, str out
+            fresh = _open(path)
+        except OSError:
+            self._written = 0  # try again after as many bytes
+            return
+        os.close(self._file)
+        self._file, self._written = fresh, 0
+
+    def close(self) -> None:
+        """Write the rest and close the file."""
+        self.flush()
+        if self._path is not None:
+            os.close(self._file)
+            self._file = 1
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
