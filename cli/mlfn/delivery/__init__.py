@@ -1,1 +1,8 @@
+"""What the commands do, one function each: values in, values out, no printing.
+
+A command connects to a platform with :func:`connect` and hands it to the function that does the work.
+"""
+
 from __future__ import annotations
+
+__all__: list[str] = []

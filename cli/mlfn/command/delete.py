@@ -1,0 +1,55 @@
+"""`mlfn delete`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from mlfn.command.advice import near_functions
+from mlfn.command.options import PLATFORM, output_option, setting_options
+from mlfn.command.output import Format, print_data, say
+from mlfn.errors import InvalidInput, MlfnError
+from mlfn.settings import resolve
+
+__all__ = ["delete"]
+
+
+@click.command(short_help="Delete a function with its revisions and logs.")
+@click.argument("name")
+@click.option("-y", "--yes", is_flag=True, show_envvar=True, help="Do not ask.")
+@setting_options(*PLATFORM)
+@output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME)
+def delete(name: str, yes: bool, output: Format, **flags: object) -> None:
+    """Delete the function NAME with its revisions and logs. Its model stays stored until `mlfn local prune`.
+
+    \b
+    Examples:
+      mlfn delete iris
+      mlfn delete iris --yes
+    """
+    from mlfn.delivery.connect import connect
+
+    resolved = resolve(flags, os.environ, Path.cwd())
+    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    with near_functions(platform, name):
+        if not yes:
+            _ask(platform.status(name).name)
+        platform.remove(name)
+    if output.is_data:
+        print_data({"schema": "mlfn.deleted/v1", "name": name, "platform": platform.name}, output)
+    elif output is Format.NAME:
+        print(name)
+    else:
+        say(f"deleted {name}")
+
+
+def _ask(name: str) -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            f"deleting {name} needs a yes, and nobody is there to ask", hints=(f"mlfn delete {name} --yes",)
+        )
+    if not click.confirm(f"delete {name} with all its revisions?", err=True):
+        raise MlfnError(f"{name} was not deleted")

@@ -1,0 +1,109 @@
+"""`mlfn deploy`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mlfn.command.options import PLATFORM, output_option, setting_options
+from mlfn.command.output import Format, print_data, print_findings, say, stages
+from mlfn.errors import InvalidInput
+from mlfn.function import Deployed, FunctionSpec
+from mlfn.settings import Resolved, resolve
+from mlfn.settings.values import corrected_name
+
+__all__ = ["deploy"]
+
+_FUNCTION = (
+    "name",
+    "concurrency",
+    "target",
+    "utilization",
+    "min_scale",
+    "max_scale",
+    "window",
+    "memory",
+    "timeout",
+    "env",
+)
+
+
+@click.command(short_help="Make a model answer as a function that scales from zero and back.")
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@setting_options(*(f"function.{key}" for key in _FUNCTION), *PLATFORM)
+@click.option(
+    "--wait/--no-wait", default=True, show_default=True, show_envvar=True, help="Wait until the function is ready."
+)
+@output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
+def deploy(model: Path | None, wait: bool, output: Format, **flags: object) -> None:
+    """Make MODEL (an ONNX file or an MLflow folder) answer as a function that scales from zero and back.
+
+    The address is the last thing printed. Deploying the same thing twice changes nothing; when a new revision does not
+    become ready, the one before serves on and the exit code is 7. Without MODEL, mlfn.yaml names it (function.model).
+
+    \b
+    Examples:
+      mlfn deploy model.onnx
+      mlfn deploy iris.onnx --name flowers --concurrency 8 --max-scale 2 --memory 512Mi
+      mlfn deploy model.onnx --min-scale 1 --env LANG=C -o json
+    """
+    from mlfn.delivery.connect import connect
+    from mlfn.delivery.deploy import deploy as deliver
+
+    resolved = resolve(flags, os.environ, Path.cwd())
+    file = model or _configured_model(resolved)
+    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    with stages() as stage:
+        deployed = deliver(platform, _spec(resolved, file), file, wait=wait, progress=stage)
+    _print(deployed, output)
+
+
+def _configured_model(resolved: Resolved) -> Path:
+    if not resolved.settings.function.model:
+        raise InvalidInput(
+            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)",
+            hints=("mlfn deploy path/to/model.onnx",),
+        )
+    return Path(resolved.settings.function.model)
+
+
+def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
+    asked = asdict(resolved.settings.function)
+    del asked["model"]
+    asked["utilization"] /= 100
+    asked["name"] = asked["name"] or _name_of(model)
+    return FunctionSpec(**asked)
+
+
+def _name_of(model: Path) -> str:
+    """Derive a name: iris.onnx is iris, and iris/model.onnx is too, for every model is called model somewhere."""
+    path = model.absolute()
+    stem = path.parent.name if path.stem == "model" and path.suffix else path.stem
+    return corrected_name(stem)
+
+
+def _print(deployed: Deployed, output: Format) -> None:
+    if output.is_data:
+        print_data({"schema": "mlfn.deployed/v1", **_document(deployed)}, output)
+        return
+    print_findings(deployed.findings)
+    say(_summary(deployed))
+    print(deployed.name if output is Format.NAME else deployed.url)
+
+
+def _document(deployed: Deployed) -> dict[str, object]:
+    seconds = {stage: round(value, 4) for stage, value in deployed.seconds.items()}
+    return {**asdict(deployed), "seconds": seconds, "findings": [asdict(finding) for finding in deployed.findings]}
+
+
+def _summary(deployed: Deployed) -> str:
+    what = f"{deployed.name} on {deployed.platform}"
+    if not deployed.changed:
+        return f"unchanged: {what} already is revision {deployed.revision}"
+    if not deployed.ready:
+        return f"starting {what}, revision {deployed.revision}: `mlfn describe {deployed.name}` tells when it is ready"
+    instead = f" instead of {deployed.previous}" if deployed.previous else ""
+    return f"deployed {what}, revision {deployed.revision}{instead}, in {deployed.seconds['total']:.2f} s"

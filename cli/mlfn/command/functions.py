@@ -1,0 +1,211 @@
+"""`mlfn list` and `mlfn describe`: what a platform knows, as a table or as a document."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from mlfn.command.advice import near_functions
+from mlfn.command.options import PLATFORM, output_option, setting_options
+from mlfn.command.output import Format, ago, print_data, print_findings, say, table
+from mlfn.function import FunctionStatus
+from mlfn.settings import resolve
+from mlfn_runtime.signature import TensorSpec
+
+__all__ = ["describe", "list_functions"]
+
+_SHOWN_DECISIONS = 10
+
+
+@click.command("list", short_help="List the functions.")
+@setting_options(*PLATFORM)
+@output_option(Format.TABLE, Format.WIDE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
+def list_functions(output: Format, **flags: object) -> None:
+    """List the functions.
+
+    \b
+    Examples:
+      mlfn list
+      mlfn list -o url
+      mlfn list -o json | jq '.functions[].name'
+    """
+    from mlfn.delivery.connect import connect
+
+    resolved = resolve(flags, os.environ, Path.cwd())
+    found = connect(resolved.settings.platform, resolved.texts("local")).list()
+    if output.is_data:
+        print_data({"schema": "mlfn.functions/v1", "functions": [document(each) for each in found]}, output)
+    elif output in (Format.NAME, Format.URL):
+        print("".join(f"{each.name if output is Format.NAME else each.url}\n" for each in found), end="")
+    elif not found:
+        say("nothing is deployed: `mlfn deploy MODEL` is the way to change that")
+    else:
+        print(_overview(found, wide=output is Format.WIDE))
+
+
+@click.command(short_help="Tell all about a function: revisions, instances, scale decisions, errors.")
+@click.argument("name")
+@setting_options(*PLATFORM)
+@output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
+def describe(name: str, output: Format, **flags: object) -> None:
+    """Tell all about the function NAME: revisions, instances, scale decisions with their reason, last errors.
+
+    \b
+    Examples:
+      mlfn describe iris
+      mlfn describe iris -o json | jq '.instances | length'
+    """
+    from mlfn.delivery.connect import connect
+
+    resolved = resolve(flags, os.environ, Path.cwd())
+    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    with near_functions(platform, name):
+        status = platform.status(name)
+    if output.is_data:
+        print_data({"schema": "mlfn.function/v1", **document(status)}, output)
+    elif output in (Format.NAME, Format.URL):
+        print(status.name if output is Format.NAME else status.url)
+    else:
+        print("\n".join(_page(status)))
+        print_findings(status.findings)
+
+
+def document(status: FunctionStatus) -> dict[str, object]:
+    """Return a function for ``-o json``; the times are UTC."""
+    settings = asdict(status.spec)
+    del settings["name"]
+    return {
+        "name": status.name,
+        "platform": status.platform,
+        "url": status.url,
+        "urls": list(status.urls),
+        "ready": status.ready,
+        "digest": status.digest,
+        "format": status.format,
+        "created_at": _utc(status.created_at),
+        "settings": settings,
+        "signature": {
+            "inputs": [spec.as_json() for spec in status.signature.inputs],
+            "outputs": [spec.as_json() for spec in status.signature.outputs],
+            "batch_axis": status.signature.batch_axis,
+        },
+        "revisions": [{**asdict(each), "created_at": _utc(each.created_at)} for each in status.revisions],
+        "traffic": [asdict(each) for each in status.traffic],
+        "instances": [{**asdict(each), "started_at": _utc(each.started_at)} for each in status.instances],
+        "decisions": [{**asdict(each), "at": _utc(each.at)} for each in status.decisions],
+        "last_errors": list(status.last_errors),
+        "findings": [each.as_json() for each in status.findings],
+    }
+
+
+def _overview(found: tuple[FunctionStatus, ...], *, wide: bool) -> str:
+    heads = ["NAME", "READY", "REVISION", "INSTANCES", "AGE", "URL"]
+    rows = [
+        [
+            each.name,
+            _yes(each.ready),
+            _serving(each),
+            str(len(each.instances)),
+            ago(time.time() - each.created_at),
+            each.url,
+        ]
+        for each in found
+    ]
+    if wide:
+        heads += ["PLATFORM", "FORMAT", "DIGEST", "MEMORY"]
+        for row, each in zip(rows, found, strict=True):
+            memory = sum(instance.memory_bytes for instance in each.instances)
+            row += [each.platform, each.format, each.digest[:19], _mib(memory)]
+    return table(heads, rows)
+
+
+def _page(status: FunctionStatus) -> Iterator[str]:
+    now = time.time()
+    facts = [
+        ("name", status.name),
+        ("url", status.url),
+        ("ready", _yes(status.ready)),
+        ("model", f"{status.format}, {status.digest}"),
+        ("deployed", f"{ago(now - status.created_at)} ago on {status.platform}"),
+        (
+            "settings",
+            ", ".join(f"{key}={value}" for key, value in asdict(status.spec).items() if key not in ("name", "env")),
+        ),
+        ("env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"),
+    ]
+    yield from (f"{label + ':':<10} {text}" for label, text in facts)
+    yield from ("", *_tensors(status))
+    shares = {share.revision: share.percent for share in status.traffic}
+    yield from _section(
+        ("REVISION", "TRAFFIC", "STATE", "AGE", "DIGEST"),
+        [
+            (r.name, f"{shares.get(r.name, 0)} %", r.state, ago(now - r.created_at), r.digest[:19])
+            for r in status.revisions
+        ],
+        "no revisions",
+    )
+    yield from _section(
+        ("INSTANCE", "REVISION", "STATE", "PID", "AGE", "MEMORY", "IN FLIGHT", "RESTARTS"),
+        [
+            (
+                i.id,
+                i.revision,
+                i.state,
+                str(i.pid or ""),
+                ago(now - i.started_at),
+                _mib(i.memory_bytes),
+                str(i.in_flight),
+                str(i.restarts),
+            )
+            for i in status.instances
+        ],
+        "no instances: the next request starts one",
+    )
+    yield from _section(
+        ("SCALED", "REVISION", "FROM", "TO", "BECAUSE"),
+        [
+            (f"{ago(now - d.at)} ago", d.revision, str(d.before), str(d.after), d.reason)
+            for d in status.decisions[-_SHOWN_DECISIONS:]
+        ],
+        "not scaled yet",
+    )
+    yield from ("", "last errors:", *(f"  {each}" for each in status.last_errors or ("none",)))
+
+
+def _tensors(status: FunctionStatus) -> list[str]:
+    rows = [("input", *_tensor(spec)) for spec in status.signature.inputs]
+    rows += [("output", *_tensor(spec)) for spec in status.signature.outputs]
+    return table(("TENSOR", "NAME", "DATATYPE", "SHAPE"), rows).splitlines()
+
+
+def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
+    return spec.name, spec.datatype, " x ".join("?" if axis < 0 else str(axis) for axis in spec.shape) or "scalar"
+
+
+def _section(heads: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) -> list[str]:
+    return ["", table(heads, rows) if rows else empty]
+
+
+def _serving(status: FunctionStatus) -> str:
+    busy = [
+        f"{each.revision}" if each.percent == 100 else f"{each.revision} {each.percent}%" for each in status.traffic
+    ]
+    return ", ".join(busy) or "none"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _mib(value: int) -> str:
+    return f"{value / 2**20:.0f} MiB" if value else "-"
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

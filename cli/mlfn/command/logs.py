@@ -1,0 +1,43 @@
+"""`mlfn logs`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from mlfn.command.advice import near_functions
+from mlfn.command.options import PLATFORM, setting_options
+from mlfn.settings import resolve
+
+__all__ = ["logs"]
+
+
+@click.command(short_help="Print what the instances of a function wrote.")
+@click.argument("name")
+@click.option("-f", "--follow", is_flag=True, show_envvar=True, help="Go on with new lines until Ctrl-C.")
+@click.option(
+    "--tail",
+    type=click.IntRange(min=-1),
+    default=-1,
+    show_envvar=True,
+    help="Only the last N lines, -1 for all.  [default: -1]",
+)
+@click.option("--prefix", is_flag=True, show_envvar=True, help="Put the instance's name before each line.")
+@setting_options(*PLATFORM)
+def logs(name: str, follow: bool, tail: int, prefix: bool, **flags: object) -> None:
+    """Print what the instances of the function NAME wrote, those that are gone included.
+
+    \b
+    Examples:
+      mlfn logs iris --tail 20
+      mlfn logs iris -f | jq .
+    """
+    from mlfn.delivery.connect import connect
+
+    resolved = resolve(flags, os.environ, Path.cwd())
+    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    with near_functions(platform, name):
+        for line in platform.logs(name, follow=follow, tail=tail):
+            print(f"{line.instance} {line.text}" if prefix else line.text, flush=follow)

@@ -1,0 +1,200 @@
+"""What a command prints: data on stdout, everything said to a person on stderr.
+
+Commands call it with finished values. A table of a few rows is made without a library (rich takes 60 ms to import); a
+progress line needs rich, and only once something takes over a second on a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from mlfn.errors import MlfnError
+    from mlfn.function import Finding
+    from mlfn.platforms import Progress
+
+__all__ = ["Format", "ago", "print_data", "print_findings", "report", "say", "stages", "table", "warn"]
+
+PATIENCE_S = 1.0
+"""Time without a word on a terminal: below it, a progress line only flickers."""
+
+_COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "info": "36"}
+
+
+class Format(StrEnum):
+    """A form of output."""
+
+    TABLE = "table"
+    WIDE = "wide"
+    JSON = "json"
+    YAML = "yaml"
+    NAME = "name"
+    URL = "url"
+
+    @property
+    def is_data(self) -> bool:
+        """Tell whether a program reads it, so that it has to hold everything."""
+        return self in (Format.JSON, Format.YAML)
+
+
+def print_data(document: Mapping[str, object], form: Format) -> None:
+    """Print a document with its ``schema`` as JSON or YAML."""
+    if form is Format.YAML:
+        import yaml
+
+        print(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), end="")
+        return
+    import json
+
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as columns under upper-case heads, two spaces apart."""
+    lines = [tuple(heads), *(tuple(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def ago(seconds: float) -> str:
+    """Return an age in its largest unit, as kubectl does: ``45s``, ``12m``, ``3h``, ``9d``."""
+    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * factor:
+            return f"{seconds / factor:.0f}{unit}"
+    return f"{max(seconds, 0):.0f}s"
+
+
+def say(message: str) -> None:
+    """Tell a person something, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def warn(message: str, *hints: str) -> None:
+    """Tell a person of something that did not stop the work."""
+    _labelled("warning", message, hints)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Tell all findings, worst first, each with its fix."""
+    order = {"error": 0, "warning": 1, "info": 2}
+    for finding in sorted(findings, key=lambda each: order[each.severity.value]):
+        seen = f" (seen: {finding.seen}; expected: {finding.expected})" if finding.seen and finding.expected else ""
+        _labelled(finding.severity.value, f"{finding.message}{seen}", (finding.fix,) if finding.fix else ())
+
+
+def report(error: MlfnError, *, as_json: bool) -> None:
+    """Tell a failure on stderr: what failed, the evidence indented, then one hint a line; or one line of JSON."""
+    if as_json:
+        import json
+
+        body = {
+            "kind": error.kind,
+            "message": error.message,
+            "details": error.details,
+            "hints": list(error.hints),
+            "exit_code": error.exit_code,
+        }
+        say(json.dumps({"schema": "mlfn.error/v1", "error": body}, ensure_ascii=False))
+        return
+    _labelled("error", error.message, error.hints, error.details)
+
+
+@contextmanager
+def stages() -> Iterator[Progress]:
+    """Give a progress function; on a terminal, show the stage it was told last once a second has passed."""
+    if not _is_terminal(sys.stderr):
+        yield _silent
+        return
+    from threading import Timer
+
+    line = _ProgressLine()
+    timer = Timer(PATIENCE_S, line.show)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield line
+    finally:
+        timer.cancel()
+        line.close()
+
+
+class _ProgressLine:
+    """Hold the current stage and, once shown, a spinner with it."""
+
+    def __init__(self) -> None:
+        from threading import Lock
+
+        self._stage = "starting"
+        self._lock = Lock()
+        self._stop_spinner = _nothing
+        self._closed = False
+
+    def __call__(self, stage: str) -> None:
+        self._stage = stage
+
+    def show(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        with self._lock:
+            if self._closed:
+                return
+            console = Console(stderr=True)
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            bar = Bar(*columns, console=console, transient=True, get_time=None)
+            bar.add_task(_Latest(self), total=None)  # type: ignore[arg-type]  # formatted at each refresh by str()
+            bar.start()
+            self._stop_spinner = bar.stop
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+        self._stop_spinner()
+
+    @property
+    def stage(self) -> str:
+        return self._stage
+
+
+class _Latest:
+    """Read as the stage that is current whenever the spinner is drawn."""
+
+    def __init__(self, line: _ProgressLine) -> None:
+        self._line = line
+
+    def __str__(self) -> str:
+        return self._line.stage
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _silent(stage: str) -> None:
+    """Take a stage and show nothing: nobody watches."""
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _labelled(label: str, message: str, hints: Sequence[str], details: str = "") -> None:
+    first, *rest = message.splitlines() or [""]
+    lines = [f"{_paint(label)}: {first}", *(f"  {line}" for line in (*rest, *details.splitlines()))]
+    lines += [f"{_paint('hint')}: {hint}" for hint in hints]
+    say("\n".join(lines))
+
+
+def _paint(label: str) -> str:
+    # https://no-color.org: any value that is not empty switches colours off.
+    if not _is_terminal(sys.stderr) or os.environ.get("NO_COLOR"):
+        return label
+    return f"\x1b[{_COLOURS[label]}m{label}\x1b[0m"

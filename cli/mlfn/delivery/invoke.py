@@ -1,0 +1,73 @@
+"""Send a request to a function."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from mlfn.errors import InvalidInput, MlfnError, TimedOut
+from mlfn.function import Answer
+from mlfn.platforms import Platform
+
+__all__ = ["Invocation", "invoke"]
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Say what to send."""
+
+    name: str
+    body: bytes | None
+    """None makes an example from the function's signature."""
+    path: str
+    """Below the function's address; "" is the Open Inference one."""
+    timeout_s: float
+
+
+def invoke(platform: Platform, invocation: Invocation) -> Answer:
+    """Send the request and return a good answer.
+
+    Raises InvalidInput (the body is not JSON, or the function refuses it), NotFound, TimedOut, Unreachable, and
+    MlfnError for any other answer that is not a good one.
+    """
+    name = invocation.name
+    body = invocation.body if invocation.body is not None else _example(platform, name)
+    _check_json(body)
+    path = invocation.path or f"/v2/models/{name}/infer"
+    answer = platform.invoke(name, path, body, {"Content-Type": "application/json"}, invocation.timeout_s)
+    if answer.status >= 400:
+        raise _refusal(name, answer)
+    return answer
+
+
+def _example(platform: Platform, name: str) -> bytes:
+    # numpy is behind it, which a request of one's own does not need here.
+    from mlfn_runtime.synthesis import example_body
+
+    return json.dumps(example_body(platform.status(name).signature)).encode()
+
+
+def _check_json(body: bytes) -> None:
+    try:
+        json.loads(body)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidInput(f"the request is not JSON: {error.msg[:1].lower()}{error.msg[1:]} ({where})") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"the request is not UTF-8 text: {error.reason} at byte {error.start}") from error
+
+
+def _refusal(name: str, answer: Answer) -> MlfnError:
+    kinds: dict[int, type[MlfnError]] = {408: TimedOut, 504: TimedOut}
+    fallback = InvalidInput if answer.status < 500 else MlfnError
+    return kinds.get(answer.status, fallback)(f"{name} answered {answer.status}: {_error_text(answer.body)}")
+
+
+def _error_text(body: bytes) -> str:
+    try:
+        told = json.loads(body)
+    except ValueError:
+        told = None
+    if isinstance(told, dict) and "error" in told:
+        return str(told["error"])
+    return body.decode(errors="replace").strip()[:500] or "no reason given"
