@@ -111,7 +111,7 @@ class LocalClient:
         except OSError as error:
             link.close()
             raise LocalError(
-                Kind.UNREACHABLE, f"control socket {self.paths.socket} cannot be reached: {error.strerror}"
+                Kind.UNREACHABLE, f"control socket {self.paths.control} cannot be reached: {error.strerror}"
             ) from error
         lines = link.makefile("rb")
         closer.add(link, lines)
@@ -129,7 +129,7 @@ class LocalClient:
             if connection is not None:
                 return connection
             if time.monotonic() > deadline:
-                raise LocalError(Kind.UNREACHABLE, f"no service answers on {self.paths.socket}")
+                raise LocalError(Kind.UNREACHABLE, f"no service answers on {self.paths.control}")
             time.sleep(0.02)
 
     def _wait_unlocked(self, timeout_s: float = 30.0) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 from mlfn_local import wire
 from mlfn_local.errors import Kind, LocalError
@@ -18,23 +19,25 @@ from mlfn_local.paths import StatePaths
 
 __all__ = ["clean_environment", "start_service"]
 
-_KEPT = [
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LD_LIBRARY_PATH",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TEMP",
-    "TMP",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "VIRTUAL_ENV",
-    "COVERAGE_PROCESS_START",
-    "DYLD_LIBRARY_PATH",
-]
+_KEPT = frozenset(
+    {
+        "COVERAGE_PROCESS_START",
+        "DYLD_LIBRARY_PATH",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "SHELL",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "VIRTUAL_ENV",
+    }
+)
 _KEPT_PREFIXES = ("LC_", "PYTHON", "XDG_")
 
 
@@ -75,7 +78,7 @@ def start_service(paths: StatePaths, *, version: str, port: int, timeout_s: floa
             os.close(write_end)
 
 
-def _open_log(path: Path) -> os.PathLike[str] | object:
+def _open_log(path: Path) -> BinaryIO:
     try:
         return open(path, "ab", opener=lambda p, flags: os.open(p, flags, 0o600))
     except OSError as error:

@@ -38,7 +38,7 @@ class StatePaths:
         return self.root / "service.lock"
 
     @property
-    def socket(self) -> Path:
+    def control(self) -> Path:
         """Return the control socket."""
         return self.root / "control.sock"
 
@@ -83,7 +83,7 @@ class StatePaths:
     @contextlib.contextmanager
     def socket_address(self) -> Iterator[str]:
         """Give an address of the control socket that is short enough for bind and connect."""
-        plain = str(self.socket)
+        plain = str(self.control)
         if len(os.fsencode(plain)) <= SOCKET_PATH_LIMIT:
             yield plain
             return
@@ -96,14 +96,14 @@ class StatePaths:
             )
         folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            yield f"/proc/self/fd/{folder}/{self.socket.name}"
+            yield f"/proc/self/fd/{folder}/{self.control.name}"
         finally:
             os.close(folder)
 
     def bind_control(self) -> socket.socket:
         """Return the listening control socket; only the holder of the lock may call this."""
         server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.unlink(missing_ok=True)
+        self.control.unlink(missing_ok=True)
         try:
             before = os.umask(0o177)
             try:
@@ -115,6 +115,6 @@ class StatePaths:
         except OSError as error:
             server.close()
             raise LocalError(
-                Kind.FAILURE, f"control socket {self.socket} cannot be opened: {error.strerror}"
+                Kind.FAILURE, f"control socket {self.control} cannot be opened: {error.strerror}"
             ) from error
         return server
