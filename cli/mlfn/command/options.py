@@ -19,7 +19,7 @@ from mlfn.settings.fields import FIELDS, Field
 __all__ = ["CONTEXT", "PLATFORM", "output_option", "setting_options"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-PLATFORM = ("platform", "local.state_dir", "local.port")
+PLATFORM = ("platform",)
 """What every command that talks to a platform takes."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -38,7 +38,7 @@ class FormatType(click.ParamType[Format]):
         if value not in self.forms:
             raise InvalidInput(
                 f"-o: unknown form of output {str(value)!r}, expected one of {', '.join(self.forms)}",
-                hints=did_you_mean(str(value), self.forms),
+                hints=did_you_mean(str(value), map(str, self.forms)),
             )
         return Format(value)
 

@@ -115,7 +115,7 @@ class LocalSettings:
         env="MLFN_STATE_DIR",
     )
     port: int = setting(
-        whole(0, 65535), 0, "port of the functions' addresses; 0 takes a free one once and keeps it in the state folder"
+        whole(0, 65535), 0, "port of the functions' addresses; 0 leaves the choice to the service, which keeps to it"
     )
 
 

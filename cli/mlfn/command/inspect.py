@@ -1,0 +1,71 @@
+"""`mlfn inspect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlfn.command.options import output_option
+from mlfn.command.output import Format, print_data, print_findings, table
+from mlfn.errors import InvalidInput
+from mlfn.function import ModelPackage
+from mlfn_runtime.signature import TensorSpec
+
+__all__ = ["inspect"]
+
+
+@click.command(short_help="Tell what a model takes and gives, and what is wrong with it.")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--example", is_flag=True, show_envvar=True, help="Print a request body made from the signature instead.")
+@output_option(Format.TABLE, Format.JSON, Format.YAML)
+def inspect(model: Path, example: bool, output: Format) -> int:
+    """Tell what MODEL (an ONNX file or an MLflow folder) takes and gives, and what is wrong with it, without running it.
+
+    Exit code 2 says that it cannot be served.
+
+    \b
+    Examples:
+      mlfn inspect model.onnx
+      mlfn inspect model.onnx -o json | jq .inputs
+      mlfn inspect model.onnx --example > request.json
+    """
+    from mlfn.models import example_body, inspection_json, open_model
+
+    package = open_model(model)
+    if example:
+        import json
+
+        print(json.dumps(example_body(package)))
+    elif output.is_data:
+        print_data(inspection_json(package), output)
+    else:
+        _print(package)
+    return InvalidInput.exit_code if package.errors else 0
+
+
+def _print(package: ModelPackage) -> None:
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {number}" for domain, number in sorted(package.opsets.items()))
+    facts = [("format", package.format), ("digest", package.digest), ("size", _size(package.size_bytes))]
+    facts += [("opsets", opsets or "none"), ("batch", "yes" if package.signature.batch_axis == 0 else "no")]
+    for label, text in facts:
+        print(f"{label + ':':<8} {text}")
+    rows = [("input", *_tensor(spec)) for spec in package.signature.inputs]
+    rows += [("output", *_tensor(spec)) for spec in package.signature.outputs]
+    print(f"\n{table(('TENSOR', 'NAME', 'DATATYPE', 'SHAPE'), rows)}")
+    print_findings(package.findings)
+
+
+def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
+    axes = [
+        spec.symbols[i] if axis < 0 and spec.symbols and spec.symbols[i] else axis for i, axis in enumerate(spec.shape)
+    ]
+    shown = " x ".join("?" if axis == -1 else str(axis) for axis in axes) or "scalar"
+    return spec.name, spec.datatype, shown
+
+
+def _size(size_bytes: int) -> str:
+    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes} bytes"
