@@ -79,6 +79,7 @@ def _paths(served: Description) -> JsonObject:
     for path, suffix in ((_model_path(served), ""), (versioned, "Version")):
         paths[path] = {"get": _read(f"modelMetadata{suffix}", "Inputs, outputs, platform.", "ModelMetadata")}
         paths[f"{path}/ready"] = {"get": _probe(f"modelReady{suffix}", "The model can answer.")}
+        paths[f"{path}/stats"] = {"get": _read(f"modelStats{suffix}", "Counts and times.", "Object")}
         paths[f"{path}/infer"] = {
             "post": {
                 "operationId": f"infer{suffix}",
@@ -88,7 +89,6 @@ def _paths(served: Description) -> JsonObject:
                 "responses": {"200": _outputs_answer(), **_errors_of_a_body()},
             }
         }
-    paths[f"{_model_path(served)}/stats"] = {"get": _read("modelStats", "Counts and times.", "Object")}
     paths |= _hosted_paths() | _event_path() | _page_paths()
     if served.openwhisk:
         paths |= _openwhisk_paths()
