@@ -1,0 +1,332 @@
+"""What an ONNX file says of itself: versions, inputs, outputs, operators, and the tensors it keeps elsewhere.
+
+Reads the fields of ``onnx.proto3`` that decide whether and how a model can be served, and skips weights without
+touching them. Knows the file's bytes only: no paths, no findings, no ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mlfn.models.onnx_wire import LENGTH, VARINT, Buffer, MalformedError, fields, signed, text, varints
+
+__all__ = ["ExternalTensor", "OnnxGraph", "OnnxType", "OnnxValue", "looks_like_onnx", "read_graph"]
+
+MAX_DEPTH = 64
+"""Graphs within graphs: real models have 3; a hostile file must not exhaust the stack."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxType:
+    """Describe the type of a value; ``kind`` is the case of TypeProto, "" where it has none."""
+
+    kind: str = ""
+    element: int = 0
+    """TensorProto.DataType; of a map, of its keys."""
+    axes: tuple[int | str, ...] | None = None
+    """A length, a symbol, or "" for each axis; None where the rank is not given."""
+    inner: OnnxType | None = None
+    """What a sequence, an optional or a map holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxValue:
+    """Name an input or output of the graph."""
+
+    name: str
+    type: OnnxType
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalTensor:
+    """Say where a tensor lies that is kept outside the file."""
+
+    name: str
+    location: str
+    offset: int
+    length: int
+    """0 where the file does not tell."""
+
+
+@dataclass(slots=True)
+class OnnxGraph:
+    """Hold what was read. Built while reading, not changed after."""
+
+    ir_version: int = 0
+    producer: str = ""
+    opsets: dict[str, int] = field(default_factory=dict)
+    """Version by domain; "ai.onnx" for the default one."""
+    inputs: list[OnnxValue] = field(default_factory=list)
+    """Without those that have a value in the file (initializers)."""
+    outputs: list[OnnxValue] = field(default_factory=list)
+    operators: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(domain, operator) -> the name of the first node that uses it; every subgraph and function included."""
+    functions: set[tuple[str, str]] = field(default_factory=set)
+    """(domain, name) of the operators that the file itself defines."""
+    external: list[ExternalTensor] = field(default_factory=list)
+    map_keys: dict[str, tuple[int | str, ...]] = field(default_factory=dict)
+    """The value that a ZipMap gives -> its keys."""
+
+
+_MODEL_FIELDS: Mapping[int, int] = {
+    1: VARINT, 2: LENGTH, 3: LENGTH, 4: LENGTH, 5: VARINT, 6: LENGTH, 7: LENGTH, 8: LENGTH, 14: LENGTH,
+    20: LENGTH, 25: LENGTH, 26: LENGTH,
+}  # fmt: skip
+"""ModelProto's fields and their wire types."""
+
+
+def looks_like_onnx(data: Buffer) -> bool:
+    """Tell whether the bytes start as a ModelProto does; it may be damaged or cut off later."""
+    seen = set()
+    try:
+        for number, wire_type, _, _ in fields(data, 0, len(data)):
+            if _MODEL_FIELDS.get(number) != wire_type:
+                return False
+            seen.add(number)
+    except MalformedError as error:
+        # A whole ir_version and a second field that is at least begun: a cut-off model, not a chance byte.
+        return error.truncated and 1 in seen
+    return bool(seen & {7, 8}) and 1 in seen
+
+
+def read_graph(data: Buffer) -> OnnxGraph:
+    """Read a whole ModelProto. Raises MalformedError, ``truncated`` when the file ends before the model does."""
+    top = list(fields(data, 0, len(data)))
+    if not any(number == 7 and wire_type == LENGTH for number, wire_type, _, _ in top):
+        raise MalformedError("it holds no graph", truncated=True)
+    try:
+        return _model(data, top)
+    except MalformedError as error:
+        # All top-level fields are whole: what is wrong inside one of them is damage, not an early end.
+        raise MalformedError(str(error)) from error
+
+
+def _model(data: Buffer, top: list[tuple[int, int, int, int]]) -> OnnxGraph:
+    model = OnnxGraph()
+    for number, wire_type, first, last in top:
+        if number == 1 and wire_type == VARINT:
+            model.ir_version = signed(first)
+        elif wire_type != LENGTH:
+            continue
+        elif number == 2:
+            model.producer = text(data, first, last)
+        elif number == 7:
+            _main_graph(data, first, last, model)
+        elif number == 8:
+            domain, version = _opset(data, first, last)
+            model.opsets[domain] = version
+        elif number == 25:
+            _function(data, first, last, model)
+    return model
+
+
+def _opset(data: Buffer, start: int, end: int) -> tuple[str, int]:
+    domain, version = "", 0
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == LENGTH:
+            domain = text(data, first, last)
+        elif number == 2 and wire_type == VARINT:
+            version = signed(first)
+    return domain or "ai.onnx", version
+
+
+def _function(data: Buffer, start: int, end: int, model: OnnxGraph) -> None:
+    name = domain = ""
+    for number, wire_type, first, last in fields(data, start, end):
+        if wire_type != LENGTH:
+            continue
+        if number == 1:
+            name = text(data, first, last)
+        elif number == 7:
+            _node(data, first, last, model, 1)
+        elif number == 10:
+            domain = text(data, first, last)
+    model.functions.add((domain or "ai.onnx", name))
+
+
+def _main_graph(data: Buffer, start: int, end: int, model: OnnxGraph) -> None:
+    """Read the outermost graph: its inputs and outputs are the model's."""
+    initialized = _graph(data, start, end, model, 0)
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 11 and wire_type == LENGTH:
+            value = _value(data, first, last)
+            if value.name not in initialized:
+                model.inputs.append(value)
+        elif number == 12 and wire_type == LENGTH:
+            model.outputs.append(_value(data, first, last))
+
+
+def _graph(data: Buffer, start: int, end: int, model: OnnxGraph, depth: int) -> set[str]:
+    """Read the nodes and tensors of a graph, and return the names that have a value in it."""
+    if depth > MAX_DEPTH:
+        raise MalformedError(f"its graphs are nested more than {MAX_DEPTH} deep")
+    initialized = set()
+    for number, wire_type, first, last in fields(data, start, end):
+        if wire_type != LENGTH:
+            continue
+        if number == 1:
+            _node(data, first, last, model, depth)
+        elif number == 5:
+            initialized.add(_tensor(data, first, last, model))
+        elif number == 15:
+            initialized.add(_sparse_tensor(data, first, last, model))
+    return initialized
+
+
+def _node(data: Buffer, start: int, end: int, model: OnnxGraph, depth: int) -> None:
+    name = operator = domain = ""
+    outputs: list[str] = []
+    attributes: list[tuple[int, int]] = []
+    for number, wire_type, first, last in fields(data, start, end):
+        if wire_type != LENGTH:
+            continue
+        if number == 2:
+            outputs.append(text(data, first, last))
+        elif number == 3:
+            name = text(data, first, last)
+        elif number == 4:
+            operator = text(data, first, last)
+        elif number == 5:
+            attributes.append((first, last))
+        elif number == 7:
+            domain = text(data, first, last)
+    domain = domain or "ai.onnx"
+    model.operators.setdefault((domain, operator), name)
+    if (domain, operator) == ("ai.onnx.ml", "ZipMap") and outputs:
+        labels = (_class_labels(data, first, last) for first, last in attributes)
+        model.map_keys[outputs[0]] = tuple(key for keys in labels for key in keys)
+        return
+    for first, last in attributes:
+        _attribute(data, first, last, model, depth)
+
+
+def _class_labels(data: Buffer, start: int, end: int) -> list[int | str]:
+    labels: list[int | str] = []
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 8:
+            labels += varints(data, wire_type, first, last)
+        elif number == 9:
+            labels.append(text(data, first, last))
+    return labels
+
+
+def _attribute(data: Buffer, start: int, end: int, model: OnnxGraph, depth: int) -> None:
+    """Find the graphs and tensors of an attribute.
+
+    An attribute has one value: when the first is a number or a list, the rest is not walked. The trees of a large
+    ensemble are lists of millions of numbers, each a field of its own.
+    """
+    for number, wire_type, first, last in fields(data, start, end):
+        if number in (2, 3, 4, 7, 8, 9):
+            return
+        if wire_type != LENGTH:
+            continue
+        if number in (5, 10):
+            _tensor(data, first, last, model)
+        elif number in (6, 11):
+            _graph(data, first, last, model, depth + 1)
+        elif number in (22, 23):
+            _sparse_tensor(data, first, last, model)
+
+
+def _tensor(data: Buffer, start: int, end: int, model: OnnxGraph) -> str:
+    """Note a tensor that is kept elsewhere, and return its name."""
+    name = ""
+    external = False
+    entries: dict[str, str] = {}
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 8 and wire_type == LENGTH:
+            name = text(data, first, last)
+        elif number == 13 and wire_type == LENGTH:
+            key, value = _entry(data, first, last)
+            entries[key] = value
+        elif number == 14 and wire_type == VARINT:
+            external = first == 1
+    if external:
+        offset, length = (_count(name, key, entries.get(key, "0")) for key in ("offset", "length"))
+        model.external.append(ExternalTensor(name, entries.get("location", ""), offset, length))
+    return name
+
+
+def _count(tensor: str, key: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit()):
+        raise MalformedError(f"the {key} of the external tensor {tensor!r} is {value!r}, not a number")
+    return int(value)
+
+
+def _entry(data: Buffer, start: int, end: int) -> tuple[str, str]:
+    key = value = ""
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == LENGTH:
+            key = text(data, first, last)
+        elif number == 2 and wire_type == LENGTH:
+            value = text(data, first, last)
+    return key, value
+
+
+def _sparse_tensor(data: Buffer, start: int, end: int, model: OnnxGraph) -> str:
+    """Read both tensors of a sparse one, and return its name: that of its values."""
+    name = ""
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == LENGTH:
+            name = _tensor(data, first, last, model)
+        elif number == 2 and wire_type == LENGTH:
+            _tensor(data, first, last, model)
+    return name
+
+
+def _value(data: Buffer, start: int, end: int) -> OnnxValue:
+    name, kind = "", OnnxType()
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == LENGTH:
+            name = text(data, first, last)
+        elif number == 2 and wire_type == LENGTH:
+            kind = _type(data, first, last, 0)
+    return OnnxValue(name, kind)
+
+
+_KINDS = {1: "tensor", 4: "sequence", 5: "map", 7: "opaque", 8: "sparse_tensor", 9: "optional"}
+
+
+def _type(data: Buffer, start: int, end: int, depth: int) -> OnnxType:
+    if depth > MAX_DEPTH:
+        raise MalformedError(f"a type is nested more than {MAX_DEPTH} deep")
+    found = OnnxType()
+    for number, wire_type, first, last in fields(data, start, end):
+        if number in _KINDS and wire_type == LENGTH:
+            found = _type_case(data, first, last, _KINDS[number], depth)
+    return found
+
+
+def _type_case(data: Buffer, start: int, end: int, kind: str, depth: int) -> OnnxType:
+    element, axes, inner = 0, None, None
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == VARINT:
+            element = first
+        elif wire_type != LENGTH or kind == "opaque":
+            continue
+        elif kind in ("tensor", "sparse_tensor"):
+            axes = _axes(data, first, last) if number == 2 else axes
+        elif number == (2 if kind == "map" else 1):
+            inner = _type(data, first, last, depth + 1)
+    return OnnxType(kind, element, axes, inner)
+
+
+def _axes(data: Buffer, start: int, end: int) -> tuple[int | str, ...]:
+    axes: list[int | str] = []
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == LENGTH:
+            axes.append(_axis(data, first, last))
+    return tuple(axes)
+
+
+def _axis(data: Buffer, start: int, end: int) -> int | str:
+    """Return a length, a symbol, or "": ONNX Runtime reads a negative length as none, and so do we."""
+    axis: int | str = ""
+    for number, wire_type, first, last in fields(data, start, end):
+        if number == 1 and wire_type == VARINT:
+            axis = signed(first) if signed(first) >= 0 else ""
+        elif number == 2 and wire_type == LENGTH:
+            axis = text(data, first, last)
+    return axis

@@ -1,0 +1,91 @@
+"""From a path to a ModelPackage: the one way in. Every failure is one InvalidInput that says what the path holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlfn.errors import InvalidInput, MlfnError
+from mlfn.function import Finding, ModelPackage
+from mlfn.models import onnx_support
+from mlfn.models.findings import finding
+from mlfn.models.foreign import explain
+from mlfn.models.formats import ModelFormat, installed_formats
+from mlfn.nearest import did_you_mean
+
+__all__ = ["check_loads", "open_model"]
+
+
+def open_model(path: Path, formats: Iterable[ModelFormat] | None = None) -> ModelPackage:
+    """Read a model with the first format that knows it: those installed, or ``formats``.
+
+    Raises InvalidInput when there is no such file, when no format knows it, or when it is damaged; what else is wrong
+    with it stands in ``findings``. Nothing is written, and nothing of the model is run.
+    """
+    broken: list[MlfnError] = []
+    try:
+        _check_is_there(path)
+        for candidate in installed_formats(broken) if formats is None else formats:
+            package = _try(candidate, path, broken)
+            if package is not None:
+                return package
+        if broken:
+            # It may be the one that would have known the file.
+            raise broken[0]
+        raise explain(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InvalidInput(
+            f"{path} cannot be read: {reason}", hints=(f"look at its owner and rights: ls -l {path}",)
+        ) from error
+
+
+def check_loads(package: ModelPackage) -> tuple[Finding, ...]:
+    """Load the model in ONNX Runtime as the function server will, and tell when it refuses.
+
+    The last certainty before a deploy (kernels that are missing for a datatype, shapes that contradict each other); it
+    takes as long as the model takes to load. A package with errors is not loaded: it is known not to work.
+    """
+    if package.errors:
+        return ()
+    refusal = onnx_support.load_error(package.root / package.entry)
+    if refusal is None:
+        return ()
+    return (
+        finding(
+            "does-not-load",
+            refusal,
+            seen=package.entry,
+            expected="a model that ONNX Runtime loads",
+            fix="export the model again, for another opset or datatype; onnx.checker.check_model tells more",
+        ),
+    )
+
+
+def _check_is_there(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        siblings = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        link = " (a link to nothing)" if path.is_symlink() else ""
+        raise InvalidInput(f"there is no file {path}{link}", hints=did_you_mean(path.name, siblings)) from None
+    except NotADirectoryError:
+        raise InvalidInput(f"there is no file {path}: {path.parent} is a file, not a folder") from None
+    if not (path.is_file() or path.is_dir()):
+        raise InvalidInput(f"{path} is a device, socket or pipe; expected an ONNX file or an MLflow folder")
+
+
+def _try(candidate: ModelFormat, path: Path, broken: list[MlfnError]) -> ModelPackage | None:
+    """Let one format detect and read; None when the file is not its own."""
+    try:
+        return candidate.read(path) if candidate.detect(path) else None
+    except (MlfnError, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001  # a format can be anyone's code: it is named, and hides no other
+        failure = MlfnError(
+            f"the format {candidate.name!r} failed on {path}: {type(error).__name__}: {error}",
+            hints=(f"report it to the package that brings {type(candidate).__module__}, or remove that package",),
+        )
+        failure.__cause__ = error
+        broken.append(failure)
+        return None
