@@ -13,10 +13,9 @@ import click
 
 from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
-from mlfn.command.output import Format, ago, print_data, print_findings, say, table
+from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
 from mlfn.function import FunctionStatus
 from mlfn.settings import resolve
-from mlfn_runtime.signature import TensorSpec
 
 __all__ = ["describe", "list_functions"]
 
@@ -140,7 +139,7 @@ def _page(status: FunctionStatus) -> Iterator[str]:
         ("env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"),
     ]
     yield from (f"{label + ':':<10} {text}" for label, text in facts)
-    yield from ("", *_tensors(status))
+    yield from ("", signature_table(status.signature))
     shares = {share.revision: share.percent for share in status.traffic}
     yield from _section(
         ("REVISION", "TRAFFIC", "STATE", "AGE", "DIGEST"),
@@ -176,16 +175,6 @@ def _page(status: FunctionStatus) -> Iterator[str]:
         "not scaled yet",
     )
     yield from ("", "last errors:", *(f"  {each}" for each in status.last_errors or ("none",)))
-
-
-def _tensors(status: FunctionStatus) -> list[str]:
-    rows = [("input", *_tensor(spec)) for spec in status.signature.inputs]
-    rows += [("output", *_tensor(spec)) for spec in status.signature.outputs]
-    return table(("TENSOR", "NAME", "DATATYPE", "SHAPE"), rows).splitlines()
-
-
-def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
-    return spec.name, spec.datatype, " x ".join("?" if axis < 0 else str(axis) for axis in spec.shape) or "scalar"
 
 
 def _section(heads: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) -> list[str]:

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from mlfn.command.options import output_option
-from mlfn.command.output import Format, print_data, print_findings, table
+from mlfn.command.output import Format, print_data, print_findings, signature_table
 from mlfn.errors import InvalidInput
 from mlfn.function import ModelPackage
-from mlfn_runtime.signature import TensorSpec
 
 __all__ = ["inspect"]
 
@@ -20,9 +19,9 @@ __all__ = ["inspect"]
 @click.option("--example", is_flag=True, show_envvar=True, help="Print a request body made from the signature instead.")
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 def inspect(model: Path, example: bool, output: Format) -> int:
-    """Tell what MODEL (an ONNX file or an MLflow folder) takes and gives, and what is wrong with it, without running it.
+    """Tell what MODEL (an ONNX file or an MLflow folder) takes and gives, and what is wrong with it.
 
-    Exit code 2 says that it cannot be served.
+    The model is read, not run. Exit code 2 says that it cannot be served.
 
     \b
     Examples:
@@ -50,18 +49,8 @@ def _print(package: ModelPackage) -> None:
     facts += [("opsets", opsets or "none"), ("batch", "yes" if package.signature.batch_axis == 0 else "no")]
     for label, text in facts:
         print(f"{label + ':':<8} {text}")
-    rows = [("input", *_tensor(spec)) for spec in package.signature.inputs]
-    rows += [("output", *_tensor(spec)) for spec in package.signature.outputs]
-    print(f"\n{table(('TENSOR', 'NAME', 'DATATYPE', 'SHAPE'), rows)}")
+    print(f"\n{signature_table(package.signature)}")
     print_findings(package.findings)
-
-
-def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
-    axes = [
-        spec.symbols[i] if axis < 0 and spec.symbols and spec.symbols[i] else axis for i, axis in enumerate(spec.shape)
-    ]
-    shown = " x ".join("?" if axis == -1 else str(axis) for axis in axes) or "scalar"
-    return spec.name, spec.datatype, shown
 
 
 def _size(size_bytes: int) -> str:

@@ -17,8 +17,31 @@ if TYPE_CHECKING:
     from mlfn.errors import MlfnError
     from mlfn.function import Finding
     from mlfn.platforms import Progress
+    from mlfn_runtime.signature import ModelSignature, TensorSpec
 
-__all__ = ["Format", "ago", "print_data", "print_findings", "report", "say", "stages", "table", "warn"]
+__all__ = [
+    "Format",
+    "ago",
+    "print_data",
+    "print_findings",
+    "report",
+    "say",
+    "signature_table",
+    "stages",
+    "table",
+    "warn",
+]
+    "Format",
+    "ago",
+    "print_data",
+    "print_findings",
+    "report",
+    "say",
+    "signature_table",
+    "stages",
+    "table",
+    "warn",
+]
 
 PATIENCE_S = 1.0
 """Time without a word on a terminal: below it, a progress line only flickers."""
@@ -61,6 +84,19 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def signature_table(signature: ModelSignature) -> str:
+    """Return a model's inputs and outputs as a table, free axes by the name that the model gives them."""
+    rows = [("input", *_tensor(spec)) for spec in signature.inputs]
+    rows += [("output", *_tensor(spec)) for spec in signature.outputs]
+    return table(("TENSOR", "NAME", "DATATYPE", "SHAPE"), rows)
+
+
+def _tensor(spec: TensorSpec) -> tuple[str, str, str]:
+    symbols = spec.symbols or ("",) * len(spec.shape)
+    axes = [str(axis) if axis >= 0 else symbol or "?" for axis, symbol in zip(spec.shape, symbols, strict=True)]
+    return spec.name, spec.datatype, " x ".join(axes) or "scalar"
 
 
 def ago(seconds: float) -> str:

@@ -24,8 +24,8 @@ __all__ = ["serve"]
 def serve(model: Path, **flags: object) -> int:
     """Serve MODEL (an ONNX file or an MLflow folder) in this terminal, until Ctrl-C.
 
-    One process answers every contract: Open Inference REST, CloudEvents, /ping and /invocations, /metrics, and a page to
-    try it at /docs. One JSON line per request goes to standard output or to --log-file.
+    One process answers every contract: Open Inference REST, CloudEvents, /ping and /invocations, /metrics, and a page
+    to try it at /docs. One JSON line per request goes to standard output or to --log-file.
 
     \b
     Examples:
@@ -84,7 +84,7 @@ def _welcome(name: str, settings: Settings, facts: dict[str, object]) -> str:
 
 
 def _explained(model: Path, settings: Settings, facts: dict[str, object]) -> MlfnError:
-    """Turn what the server told into what the user can do about it."""
+    """Turn what the server told into what the user can do about it; raises where reading the file tells more."""
     kind, told = facts.get("kind"), str(facts.get("error", "it gave no reason"))
     if kind == "listen":
         where = f"{settings.serve.host}:{settings.serve.port}"
@@ -93,15 +93,9 @@ def _explained(model: Path, settings: Settings, facts: dict[str, object]) -> Mlf
             hints=(f"take another port: mlfn serve {model} --port {settings.serve.port + 1}, or 0 for a free one",),
         )
     if kind == "load":
-        from mlfn.models import open_model
+        from mlfn.delivery.deploy import read_model
 
-        errors = open_model(model).errors
-        if errors:
-            return InvalidInput(
-                f"{model} cannot be served: {errors[0].message}",
-                details="\n".join(each.message for each in errors[1:]),
-                hints=tuple(each.fix for each in errors if each.fix),
-            )
+        read_model(model)
         return InvalidInput(f"{model} cannot be loaded: {told}")
     if kind == "warm_up":
         return InvalidInput(

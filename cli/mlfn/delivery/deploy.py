@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlfn.errors import InvalidInput
-from mlfn.function import Deployed, FunctionSpec
+from mlfn.function import Deployed, FunctionSpec, ModelPackage, Severity
 from mlfn.models import open_model
 from mlfn.platforms import Platform, Progress
 
-__all__ = ["deploy"]
+__all__ = ["deploy", "read_model"]
 
 
 def deploy(platform: Platform, spec: FunctionSpec, model: Path, *, wait: bool, progress: Progress) -> Deployed:
@@ -21,14 +21,23 @@ def deploy(platform: Platform, spec: FunctionSpec, model: Path, *, wait: bool, p
     """
     started = time.perf_counter()
     progress("reading the model")
-    package = open_model(model)
-    errors = [finding for finding in package.findings if finding.severity == "error"]
-    if errors:
-        raise InvalidInput(
-            f"{model} cannot be served: {errors[0].message}" if len(errors) == 1 else f"{model} cannot be served",
-            details="\n".join(each.message for each in errors) if len(errors) > 1 else "",
-            hints=tuple(each.fix for each in errors if each.fix),
-        )
+    package = read_model(model)
     read_s = time.perf_counter() - started
     deployed = platform.deploy(spec, package, wait=wait, progress=progress)
     return replace(deployed, seconds={"inspect": read_s, **deployed.seconds, "total": time.perf_counter() - started})
+
+
+def read_model(model: Path) -> ModelPackage:
+    """Open a model and refuse it, with everything that is wrong, when it cannot be served."""
+    package = open_model(model)
+    errors = [finding for finding in package.findings if finding.severity is Severity.ERROR]
+    if not errors:
+        return package
+    hints = tuple(each.fix for each in errors if each.fix)
+    if len(errors) == 1:
+        raise InvalidInput(f"{model} cannot be served: {errors[0].message}", hints=hints)
+    raise InvalidInput(
+        f"{model} cannot be served, for {len(errors)} reasons",
+        details="\n".join(each.message for each in errors),
+        hints=hints,
+    )

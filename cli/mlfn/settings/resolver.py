@@ -166,10 +166,10 @@ def _of_flags(flags: Mapping[str, object], folder: Path) -> Iterator[Source]:
 
 def _read(source: Source) -> object:
     field, value = FIELDS[source.key], source.value
-    if isinstance(field.default, dict) and not isinstance(value, str):
+    if isinstance(field.default, dict) and isinstance(value, Mapping | tuple):
         pairs = [f"{key}={text}" for key, text in value.items()] if isinstance(value, Mapping) else value
         try:
-            return read_variables(pairs or ())
+            return read_variables(pairs)
         except ValueError as error:
             raise BadValue(str(error)) from None
     if not isinstance(value, str):
