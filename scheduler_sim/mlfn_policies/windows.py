@@ -111,7 +111,8 @@ def _power(base: float, exponent: float) -> float:
     """Return base ** exponent rounded as Go's math.Pow rounds it: exp(log) for the fraction, squaring for the whole.
 
     The last bit matters: an average of 891.0000000000001 instead of 891 changes the excess burst capacity by one (seen
-    in the recorded decisions).
+    in the recorded decisions). Go's own exp depends on the processor; with windows of 24, 25, 31, 34 or 35 seconds the
+    newest weight is one bit off its amd64 result (measured: 1 of 120,000 random decisions differed).
     """
     if exponent == 0.5:
         return math.sqrt(base)
