@@ -54,7 +54,7 @@ def test_flag_wins_over_environment_over_project_over_user_over_default(project:
     resolved = resolve({"serve_port": "4"}, env, project)
     assert (resolved.settings.serve.port, origin(resolved, "serve.port")) == (4, ("flag", "--port"))
     flagless = resolve({"serve_port": None}, env, project)
-    assert (flagless.settings.serve.port, origin(without_flag, "serve.port")) == (
+    assert (flagless.settings.serve.port, origin(flagless, "serve.port")) == (
         3,
         ("environment", "MLFN_SERVE_PORT"),
     )
