@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mlfn.command.options import CONTEXT, output_option
+from mlfn.command.options import CONTEXT, NearGroup, output_option
 from mlfn.command.output import Format, print_data, say, table
 from mlfn.errors import Conflict, InvalidInput
 from mlfn.nearest import did_you_mean
@@ -18,7 +18,12 @@ __all__ = ["config"]
 FILE = "mlfn.yaml"
 
 
-@click.group(short_help="Show every setting with its origin.", context_settings=CONTEXT, invoke_without_command=True)
+@click.group(
+    cls=NearGroup,
+    short_help="Show every setting with its origin.",
+    context_settings=CONTEXT,
+    invoke_without_command=True,
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 @click.pass_context
 def config(context: click.Context, output: Format) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlfn.command.options import CONTEXT, output_option, setting_options
+from mlfn.command.options import CONTEXT, NearGroup, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages
 from mlfn.settings import resolve
 
@@ -23,7 +23,7 @@ _FORMS = (Format.TABLE, Format.JSON, Format.YAML)
 _SETTINGS = ("local.state_dir", "local.port")
 
 
-@click.group(short_help="Start, stop and look at the service on this machine.", context_settings=CONTEXT)
+@click.group(cls=NearGroup, short_help="Start, stop and look at the service on this machine.", context_settings=CONTEXT)
 def local() -> None:
     """Start, stop and look at the service that runs functions on this machine.
 

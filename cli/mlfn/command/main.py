@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mlfn.command.options import CONTEXT
+from mlfn.command.options import CONTEXT, NearGroup
 from mlfn.command.output import report, say
 from mlfn.errors import InvalidInput, MlfnError
 from mlfn.nearest import did_you_mean
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name: module below mlfn.command, and the line in `mlfn --help` (a test holds it equal to the command's own)."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(NearGroup):
     """List commands from a table and import each when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,17 +58,6 @@ class LazyGroup(click.Group):
         found = getattr(module, "list_functions" if cmd_name == "list" else cmd_name)
         assert isinstance(found, click.Command)
         return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command, or offer the nearest."""
-        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise InvalidInput(
-                f"unknown command {args[0]!r}",
-                hints=(*did_you_mean(args[0], COMMANDS), "mlfn --help lists the commands"),
-            )
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list without importing a command."""
@@ -130,9 +119,10 @@ def main(args: Sequence[str]) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads (head, less) has seen enough. Closing stdout at exit must not complain about it again.
+        # Who reads (head, less) has seen enough; closing stdout at exit must not complain about it again. The code is
+        # the one that click exits with, equally silent, when the pipe breaks before the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return MlfnError.exit_code
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -16,13 +16,29 @@ from mlfn.errors import InvalidInput
 from mlfn.nearest import did_you_mean
 from mlfn.settings.fields import FIELDS, Field
 
-__all__ = ["CONTEXT", "PLATFORM", "output_option", "setting_options"]
+__all__ = ["CONTEXT", "PLATFORM", "NearGroup", "output_option", "setting_options"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PLATFORM = ("platform",)
 """What every command that talks to a platform takes."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class NearGroup(click.Group):
+    """Offer the nearest command for one that does not exist."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or offer the nearest."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise InvalidInput(
+                f"unknown command {args[0]!r}",
+                hints=(*did_you_mean(args[0], known), f"{ctx.command_path} --help lists the commands"),
+            )
+        return super().resolve_command(ctx, args)
 
 
 class FormatType(click.ParamType[Format]):

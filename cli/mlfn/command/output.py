@@ -31,17 +31,6 @@ __all__ = [
     "table",
     "warn",
 ]
-    "Format",
-    "ago",
-    "print_data",
-    "print_findings",
-    "report",
-    "say",
-    "signature_table",
-    "stages",
-    "table",
-    "warn",
-]
 
 PATIENCE_S = 1.0
 """Time without a word on a terminal: below it, a progress line only flickers."""

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from mlfn.command.options import CONTEXT, output_option
+from mlfn.command.options import CONTEXT, NearGroup, output_option
 from mlfn.command.output import Format, print_data, say, table
 from mlfn.errors import CheckNotMet, InvalidInput
 
 __all__ = ["sim"]
 
 
-@click.group(short_help="Compare recorded decisions with the simulator's.", context_settings=CONTEXT)
+@click.group(cls=NearGroup, short_help="Compare recorded decisions with the simulator's.", context_settings=CONTEXT)
 def sim() -> None:
     """Compare recorded decisions with the simulator's."""
 
