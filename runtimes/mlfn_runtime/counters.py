@@ -73,3 +73,10 @@ class Counters:
         self.ready = 0
         self.load_s = 0.0
         self.warm_up_s = 0.0
+
+    def forget_warm_up(self) -> None:
+        """Begin anew after the inferences that nobody asked for; what is open stays counted."""
+        connections, in_flight, responses, latency = self.connections, self.in_flight, self.responses, self.latency
+        self.__init__()  # type: ignore[misc]  # the same object, since others hold it
+        self.connections, self.in_flight = connections, in_flight
+        self.responses, self.latency = responses, latency

@@ -40,22 +40,22 @@ class JsonLog:
         self._counters = counters
         self._schedule = schedule
         self._max_bytes = max_bytes
-        self._lines: list[bytes] = []
+        self._lines: list[str] = []
         self._second = 0
-        self._second_text = b""
+        self._second_text = ""
         self._file = 1 if path is None else _open(path)
         self._written = 0 if path is None else os.fstat(self._file).st_size
 
-    def now(self) -> bytes:
+    def now(self) -> str:
         """Return the time in ISO 8601 with milliseconds, UTC; the text of a second is made once."""
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return b"%b.%03dZ" % (self._second_text, int((now - second) * 1000))
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
 
-    def write(self, line: bytes) -> None:
+    def write(self, line: str) -> None:
         """Take one line with its end."""
         lines = self._lines
         if not lines:
@@ -64,15 +64,15 @@ class JsonLog:
 
     def event(self, level: str, event: str, **facts: object) -> None:
         """Take one line about the server itself."""
-        document = {"time": self.now().decode(), "level": level, "event": event, **facts}
-        self.write(orjson.dumps(document, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        document = {"time": self.now(), "level": level, "event": event, **facts}
+        self.write(orjson.dumps(document, default=str, option=orjson.OPT_APPEND_NEWLINE).decode())
 
     def flush(self) -> None:
         """Write what was collected."""
         lines, self._lines = self._lines, []
         if not lines:
             return
-        text = b"".join(lines)
+        text = "".join(lines).encode("utf-8", "replace")
         try:
             done = os.write(self._file, text)
             while done < len(text):

@@ -63,6 +63,8 @@ class OnnxBackend:
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except _ORT_ERRORS as error:
+            if isinstance(error, MemoryError) or "allocat" in str(error):
+                raise StartError("memory", f"{Path(path).name}: not enough memory to load it") from error
             raise StartError("load", f"{Path(path).name}: ONNX Runtime cannot load it: {_sentence(error)}") from error
         self.signature = _signature(self._session, Path(path).name)
         self._names = [spec.name for spec in self.signature.outputs]

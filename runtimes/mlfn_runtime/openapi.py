@@ -10,7 +10,14 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from mlfn_runtime.openapi_schemas import Description, JsonObject, fixed_schemas, inference_schemas, ref
+from mlfn_runtime.openapi_schemas import (
+    Description,
+    JsonObject,
+    fixed_schemas,
+    inference_schemas,
+    invocation_schemas,
+    ref,
+)
 
 __all__ = ["Description", "document"]
 
@@ -39,7 +46,7 @@ def document(served: Description) -> JsonObject:
         },
         "paths": _paths(served),
         "components": {
-            "schemas": {**inference_schemas(served), **fixed_schemas()},
+            "schemas": {**inference_schemas(served), **invocation_schemas(served), **fixed_schemas()},
             "examples": {"inference": {"summary": "Synthesised from the signature.", "value": dict(served.example)}},
             "responses": _shared_responses(),
         },
@@ -102,9 +109,9 @@ def _hosted_paths() -> JsonObject:
             "post": {
                 "operationId": "invocations",
                 "summary": "Hosted containers: run the model once.",
-                "description": _BINARY_EXTENSION,
-                "requestBody": _inference_body(),
-                "responses": {"200": _outputs_answer(), **_errors_of_a_body()},
+                "description": "Nested lists by name are answered by name, rows (`instances`) by `predictions`.",
+                "requestBody": _inference_body("InvocationRequest"),
+                "responses": {"200": _json_answer("InvocationAnswer", "The outputs."), **_errors_of_a_body()},
             }
         },
     }
@@ -177,11 +184,11 @@ def _openwhisk_paths() -> JsonObject:
     }
 
 
-def _inference_body() -> JsonObject:
+def _inference_body(schema: str = "InferenceRequest") -> JsonObject:
     examples = {"inference": {"$ref": "#/components/examples/inference"}}
     return {
         "required": True,
-        "content": {"application/json": {"schema": ref("InferenceRequest"), "examples": examples}},
+        "content": {"application/json": {"schema": ref(schema), "examples": examples}},
     }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlfn_runtime.signature import ModelSignature, TensorSpec
 
-__all__ = ["Description", "JsonObject", "fixed_schemas", "inference_schemas", "ref"]
+__all__ = ["Description", "JsonObject", "fixed_schemas", "inference_schemas", "invocation_schemas", "ref"]
 
 JsonObject = dict[str, Any]
 
@@ -110,6 +110,41 @@ def _with_rows(spec: TensorSpec, shape: Sequence[int], rows: int) -> list[int]:
         return list(shape)
     batch = spec.symbols[0]
     return [rows if symbol == batch else size for size, symbol in zip(shape, spec.symbols, strict=True)]
+
+
+def invocation_schemas(served: Description) -> JsonObject:
+    """Return what hosted containers take and answer: the Open Inference forms, and nested lists by name or by row.
+
+    Nested lists say their shape themselves, so any number of rows can be described; with several inputs the rows would
+    have to be as many in each, which JSON Schema can't say, and one row is described.
+    """
+    shapes = {tensor["name"]: tensor["shape"] for tensor in served.example["inputs"]}
+    many = served.signature.batch_axis == 0
+    nested = {spec.name: _nested(spec.datatype, shapes[spec.name]) for spec in served.signature.inputs}
+    if many and len(nested) == 1:
+        nested = {name: {"type": "array", "minItems": 1, "items": rows["items"]} for name, rows in nested.items()}
+    by_name = {"type": "object", "required": list(nested), "properties": nested, "additionalProperties": False}
+    forms = [ref("InferenceRequest"), {"type": "object", "required": ["inputs"], "properties": {"inputs": by_name}}]
+    if many:
+        rows = {spec.name: _nested(spec.datatype, shapes[spec.name][1:]) for spec in served.signature.inputs}
+        row = {"type": "object", "required": list(rows), "properties": rows, "additionalProperties": False}
+        items = next(iter(rows.values())) if len(rows) == 1 else row
+        instances = {"type": "array", "minItems": 1, "items": items}
+        forms.append({"type": "object", "required": ["instances"], "properties": {"instances": instances}})
+    answers = [
+        ref("InferenceResponse"),
+        _object(outputs={"type": "object"}),
+        _object(predictions={"type": "array"}),
+    ]
+    return {"InvocationRequest": {"anyOf": forms}, "InvocationAnswer": {"anyOf": answers}}
+
+
+def _nested(datatype: str, shape: Sequence[int]) -> JsonObject:
+    """Return the schema of lists nested as ``shape``, at most 16 deep in any model."""
+    schema = _item(datatype)
+    for size in reversed(shape):
+        schema = {"type": "array", "minItems": size, "maxItems": size, "items": schema}
+    return schema
 
 
 def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:

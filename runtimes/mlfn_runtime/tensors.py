@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["DTYPES", "from_binary", "from_json", "to_binary", "to_json"]
+    from mlfn_runtime.signature import TensorSpec
+
+__all__ = ["DTYPES", "from_binary", "from_json", "from_nested", "to_binary", "to_json", "to_nested"]
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -265,3 +267,27 @@ def _out_of_range(name: str, datatype: str, value: float) -> RequestError:
         limits = np.iinfo(DTYPES[datatype])
         low, high = str(limits.min), str(limits.max)
     return RequestError(400, f'input "{name}": expected {datatype} elements from {low} to {high}, got {value}')
+
+
+def from_nested(spec: TensorSpec, data: object) -> NDArray[Any]:
+    """Read nested lists whose own shape is the tensor's."""
+    listed = data if type(data) is list else [data]
+    array = _strings(spec.name, listed) if spec.datatype == "BYTES" else _numbers(spec.name, spec.datatype, listed)
+    if not spec.shape and array.size == 1:
+        return array.reshape(())
+    fits = array.ndim == len(spec.shape) and all(
+        fixed in (-1, length) for fixed, length in zip(spec.shape, array.shape, strict=True)
+    )
+    if not fits:
+        got = list(array.shape)
+        raise RequestError(400, f'input "{spec.name}": expected lists nested as {list(spec.shape)}, got {got}')
+    return array
+
+
+def to_nested(array: NDArray[Any]) -> object:
+    """Return the elements as nested lists, NaN and infinities as null."""
+    if array.dtype.kind in "OUS":
+        texts = np.empty(array.shape, object)
+        texts.ravel()[:] = to_json(array)
+        return texts.tolist()
+    return array.tolist()

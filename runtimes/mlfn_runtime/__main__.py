@@ -1,0 +1,41 @@
+"""``python -m mlfn_runtime --model PATH [--name NAME] [--host HOST] [--port PORT]``: the server of an image.
+
+Options go before environment variables (settings.py lists them).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mlfn_runtime.server import ServerSettings, serve
+
+__all__ = ["main"]
+
+_OPTIONS = {"--model": "model_path", "--name": "name", "--host": "host", "--port": "port"}
+
+
+def main(arguments: list[str]) -> int:
+    """Read the arguments and serve. argparse is left out: it costs 6 ms of a cold start."""
+    given: dict[str, object] = {}
+    words = list(arguments)
+    while words:
+        option, equals, value = words.pop(0).partition("=")
+        if option not in _OPTIONS or (not equals and not words):
+            print(f"mlfn: expected {', '.join(_OPTIONS)}, each with a value; got {option!r}", file=sys.stderr)
+            return 2
+        given[_OPTIONS[option]] = value if equals else words.pop(0)
+    try:
+        if "port" in given:
+            given["port"] = int(str(given["port"]))
+        settings = ServerSettings.from_environment(os.environ, **given)
+    except ValueError as error:
+        print(f"mlfn: {error}", file=sys.stderr)
+        return 2
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # the threads that run the model need not be waited for, and nothing is left to write

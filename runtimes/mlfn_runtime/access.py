@@ -1,0 +1,89 @@
+"""What is kept of each answered request: its counts and one line of the log.
+
+Called by every transport once per answer; in the path of every request, so written for speed: a line is formatted by
+hand (1.5 us) instead of being built as a document (4 us).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import orjson
+
+from mlfn_runtime.trace import TraceIds, parse_traceparent
+
+if TYPE_CHECKING:
+    from mlfn_runtime.counters import Counters
+    from mlfn_runtime.logs import JsonLog
+    from mlfn_runtime.routes import Exchange
+
+__all__ = ["Access"]
+
+_TOKEN = re.compile(rb"[!#-\[\]-~]{1,128}")
+"""Visible ASCII without quote and backslash: what may stand in a header and in a JSON string as it is."""
+
+_MOST_PATHS = 256
+
+
+class Access:
+    """Name requests as they come and record them as they are answered."""
+
+    def __init__(self, counters: Counters, log: JsonLog) -> None:
+        self._counters = counters
+        self._log = log
+        self._trace_ids = TraceIds()
+        self._prefix = os.urandom(6).hex()
+        self._number = 0
+        self._paths: dict[bytes, str] = {}
+        self._names: dict[str, str] = {}
+
+    def begin(self, exchange: Exchange) -> None:
+        """Give the exchange its request id and trace id: the caller's, or new ones."""
+        fields = exchange.fields
+        sent = fields.get(b"x-request-id")
+        if sent is not None and _TOKEN.fullmatch(sent):
+            exchange.request_id = sent.decode()
+        else:
+            self._number = number = self._number + 1
+            exchange.request_id = f"{self._prefix}-{number:x}"
+        traceparent = fields.get(b"traceparent")
+        exchange.trace_id = (traceparent and parse_traceparent(traceparent)) or self._trace_ids.make()
+        self._counters.in_flight += 1
+
+    def record(self, exchange: Exchange, status: int, size: int) -> None:
+        """Count the answer and write its line."""
+        seconds = time.perf_counter() - exchange.started
+        counters = self._counters
+        counters.in_flight -= 1
+        responses = counters.responses
+        responses[status] = responses.get(status, 0) + 1
+        latency = counters.latency
+        latency.counts[bisect_left(latency.bounds, seconds)] += 1
+        latency.total += seconds
+        path = self._paths.get(exchange.path) or self._quoted(exchange.path)
+        level = "info" if status < 500 else "error"
+        model = ""
+        if exchange.model:
+            quoted = self._names.get(exchange.model) or self._quoted_name(exchange.model)
+            model = f',"model":{quoted},"rows":{exchange.rows},"run_rows":{exchange.run_rows}'
+        self._log.write(
+            f'{{"time":"{self._log.now()}","level":"{level}","request_id":"{exchange.request_id}",'
+            f'"trace_id":"{exchange.trace_id}","method":"{exchange.method.decode()}","path":{path},"status":{status},'
+            f'"ms":{seconds * 1000:.3f},"bytes_in":{len(exchange.body)},"bytes_out":{size}{model}}}\n'
+        )
+        if exchange.on_recorded is not None:
+            exchange.on_recorded()
+
+    def _quoted(self, path: bytes) -> str:
+        quoted = orjson.dumps(path.decode("utf-8", "replace")[:1024]).decode()
+        if len(self._paths) < _MOST_PATHS:
+            self._paths[path] = quoted
+        return quoted
+
+    def _quoted_name(self, model: str) -> str:
+        quoted = self._names[model] = orjson.dumps(model).decode()
+        return quoted

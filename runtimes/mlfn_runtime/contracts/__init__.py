@@ -1,0 +1,1 @@
+"""The contracts that one process answers at once; each module adds its routes and knows the service, not the others."""

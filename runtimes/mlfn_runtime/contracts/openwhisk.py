@@ -1,0 +1,184 @@
+"""OpenWhisk's action contract, ``/init`` and ``/run``, as the invoker needs it rather than as HTTP would have it.
+
+- Only 200 keeps the container, so what a caller did wrong is ``200 {"error": …}``: one bad request must not cost a
+  reload of the model.
+- 503 means "send this to another container" and is understood from a warm ``/run`` only; after ``/init`` or the first
+  ``/run`` the invoker has no copy of the job left and the caller waits in vain. So it is said while draining, by warm
+  instances, and nowhere else.
+- The model is baked in: ``/init`` acknowledges and never replaces it, and code that comes with it is ignored. For the
+  same reason a ``/run`` without ``/init`` is answered: there is nothing that it could miss.
+- Logs of an activation end with a marker on both streams, before the answer leaves: what is written later belongs to
+  nobody, or to the next activation.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mlfn_runtime.contracts.named_inputs import as_request_document
+from mlfn_runtime.errors import RequestError
+from mlfn_runtime.open_inference import parse_json
+from mlfn_runtime.routes import JSON
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from mlfn_runtime.logs import JsonLog
+    from mlfn_runtime.requests import InferenceRequest, InferenceResult
+    from mlfn_runtime.routes import Exchange, Routes
+    from mlfn_runtime.service import ModelService
+
+__all__ = ["END_OF_ACTIVATION", "OpenWhisk"]
+
+END_OF_ACTIVATION = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
+_STREAMS = (1, 2)
+_CONTEXT = ("activation_id", "transaction_id", "action_name", "action_version", "namespace")
+"""What is logged of an activation; the key that may come with it (``api_key``) never is."""
+_LONGEST_WORD = 256
+_LOOK_AGAIN_S = 0.02
+_ANSWER_BEFORE_S = 0.1
+"""Answer this long before the deadline: at the deadline the invoker stops listening and destroys the container."""
+
+
+class OpenWhisk:
+    """Answer one action container's invoker."""
+
+    def __init__(
+        self,
+        service: ModelService,
+        log: JsonLog,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = service
+        self._log = log
+        self._loop = loop
+        self._now = now
+        self._initialised = False
+        self._warm = False
+
+    def add_routes(self, routes: Routes) -> None:
+        """Add the contract's two paths."""
+        routes.add(b"POST", b"/init", self.init)
+        routes.add(b"POST", b"/run", self.run)
+
+    def init(self, exchange: Exchange) -> None:
+        """Acknowledge once the model is ready; refuse a second time."""
+        try:
+            if self._initialised:
+                raise RequestError(403, "cannot initialize the action more than once")
+            value = _value(parse_json(exchange.body)) if exchange.body else {}
+        except RequestError:
+            exchange.on_recorded = self._end_activation
+            raise
+        self._initialised = True
+        if value.get("code"):
+            self._log.event("warning", "code_ignored", message="/init came with code; the model is baked in and stays")
+        self._when_loaded(lambda: exchange.reply(200, JSON, b'{"ok":true}'))
+
+    def run(self, exchange: Exchange) -> None:
+        """Answer one activation."""
+        exchange.on_recorded = self._end_activation
+        if self._warm and self._service.state == "draining":
+            raise RequestError(503, "this container is shutting down", ((b"retry-after", b"1"),))
+        try:
+            activation = parse_json(exchange.body)
+            value = _value(activation)
+        except RequestError as error:
+            self._refuse(exchange, error)
+            return
+        exchange.context = {name: str(activation[name])[:_LONGEST_WORD] for name in _CONTEXT if name in activation}
+        if value.get("mlfn_ping") is True:
+            self._service.counters.warm_pings += 1
+            self._answer(exchange, b'{"mlfn_ping":true}')
+            return
+        self._watch_deadline(exchange, activation.get("deadline"))
+        self._when_loaded(lambda: self._infer(exchange, value))
+
+    def _infer(self, exchange: Exchange, value: dict[str, Any]) -> None:
+        service = self._service
+        exchange.model = service.name
+        try:
+            codec = service.require_codec()
+            request = self._decode(value)
+        except RequestError as error:
+            self._refuse(exchange, error)
+            return
+
+        def reply(outcome: InferenceResult | RequestError) -> None:
+            if isinstance(outcome, RequestError):
+                self._refuse(exchange, outcome)
+                return
+            exchange.run_rows = outcome.run_rows
+            self._answer(exchange, codec.encode(request, outcome)[0])
+
+        service.submit(request, reply)
+
+    def _decode(self, value: dict[str, Any]) -> InferenceRequest:
+        signature = self._service.signature
+        document = value if signature is None else as_request_document(value, signature)
+        request = self._service.require_codec().decode_document(document)
+        request.binary = frozenset()  # an activation's result is JSON
+        return request
+
+    def _answer(self, exchange: Exchange, body: bytes) -> None:
+        self._warm = True
+        exchange.reply(200, JSON, body)
+
+    def _refuse(self, exchange: Exchange, error: RequestError) -> None:
+        exchange.context = {**(exchange.context or {}), "error": error.message[:_LONGEST_WORD]}
+        self._answer(exchange, orjson.dumps({"error": error.message}))
+
+    def _watch_deadline(self, exchange: Exchange, deadline: object) -> None:
+        """Answer with an error shortly before the deadline.
+
+        A deadline that has passed already is a matter of two clocks, not of a late request, and is ignored.
+        """
+        try:
+            left_s = float(str(deadline)) / 1000 - self._now()
+        except ValueError:
+            return
+        if not 0 < left_s < 86_400:
+            return
+        message = "the deadline of the activation came before the model had answered"
+        timer = self._loop.call_later(
+            max(0.0, left_s - _ANSWER_BEFORE_S), lambda: self._refuse(exchange, RequestError(504, message))
+        )
+        end = exchange.on_recorded
+
+        def ended() -> None:
+            timer.cancel()
+            if end is not None:
+                end()
+
+        exchange.on_recorded = ended
+
+    def _when_loaded(self, then: Callable[[], None]) -> None:
+        """Go on when the model has loaded: the invoker waits, and knows no "not ready yet"."""
+        if self._service.state in ("loading", "warming"):
+            self._loop.call_later(_LOOK_AGAIN_S, self._when_loaded, then)
+        else:
+            then()
+
+    def _end_activation(self) -> None:
+        """Write the log of this activation and its end marker to both streams."""
+        self._log.flush()
+        for stream in _STREAMS:
+            try:
+                os.write(stream, END_OF_ACTIVATION)
+            except OSError:
+                self._service.counters.log_dropped += 1
+
+
+def _value(document: Any) -> dict[str, Any]:
+    """Return the parameters of ``/init`` or ``/run``."""
+    value = document.get("value", {}) if isinstance(document, dict) else None
+    if not isinstance(value, dict):
+        raise RequestError(400, 'expected a JSON object with an object "value", got another JSON value')
+    return value

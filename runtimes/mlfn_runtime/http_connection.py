@@ -1,0 +1,381 @@
+"""One client's connection: bytes to exchanges and answers to bytes, in order, within limits.
+
+Parsing is httptools' (llhttp, strict); this module adds what a parser does not do: limits of size and time, the order
+of pipelined answers, back-pressure in both directions, 100-continue, and an end that lets the client read the answer.
+The one hot path is ``data_received`` -> ``on_message_complete`` -> ``HttpExchange.send``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote_to_bytes
+
+import httptools
+
+from mlfn_runtime.errors import RequestError
+from mlfn_runtime.http_head import CONTINUE, STATUS_LINES, header_block
+from mlfn_runtime.routes import Exchange
+
+if TYPE_CHECKING:
+    from mlfn_runtime.http_door import HttpDoor
+    from mlfn_runtime.routes import Headers
+
+__all__ = ["BODY", "CLOSING", "HEAD", "IDLE", "WAITING", "HttpConnection", "HttpExchange"]
+
+IDLE, HEAD, BODY, WAITING, CLOSING = range(5)
+"""What a connection waits for: a request, the rest of its head, the rest of its body, our answer, the client's end."""
+
+_MOST_PIPELINED = 32
+"""Requests of one connection that may wait for answers before we stop reading from it."""
+
+_HIGH_WATER_BYTES = 256 * 1024
+"""Answers that a client has not read before we stop reading its requests."""
+
+_WRITE_APART_BYTES = 64 * 1024
+"""A larger body is handed to the socket as it is, not copied behind its head."""
+
+_DISCARD_BYTES = 1 << 20
+"""Bytes read and thrown away after a refusal, so that the client gets to read it."""
+
+_perf_counter = time.perf_counter
+
+
+class HttpExchange(Exchange):
+    """One exchange of one connection."""
+
+    __slots__ = ("connection", "http10", "keep_alive", "output")
+
+    def __init__(
+        self,
+        connection: HttpConnection,
+        method: bytes,
+        target: bytes,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+    ) -> None:
+        path, _, query = target.partition(b"?")
+        if b"%" in path:
+            path = unquote_to_bytes(path)
+        super().__init__(method, path, query, headers, body)
+        self.connection = connection
+        self.keep_alive = True
+        self.http10 = False
+        self.output: bytes | list[bytes] | None = None
+
+    def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """Write the answer, or keep it until those before it are written."""
+        connection = self.connection
+        door = connection.door
+        if not self.keep_alive or door.draining:
+            self.keep_alive = False
+            ending = b"connection: close\r\n\r\n"
+        elif self.http10:
+            ending = b"connection: keep-alive\r\n\r\n"
+        else:
+            ending = b"\r\n"
+        size = len(body)
+        head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
+            STATUS_LINES[status],
+            size,
+            self.request_id.encode(),
+            header_block(headers),
+            ending,
+        )
+        if self.method == b"HEAD":
+            self.output, size = head, 0
+        elif size < _WRITE_APART_BYTES:
+            self.output = head + body
+        else:
+            self.output = [head, body]
+        door.access.record(self, status, size)
+        connection.write_answers()
+
+
+class HttpConnection(asyncio.Protocol):
+    """Speak HTTP/1.1 with one client."""
+
+    __slots__ = (
+        "_body",
+        "_body_size",
+        "_discarded",
+        "_head_size",
+        "_headers",
+        "_owes_continue",
+        "_parser",
+        "_pipeline",
+        "_reading",
+        "_refusal",
+        "_started",
+        "_target",
+        "_transport",
+        "_writable",
+        "door",
+        "phase",
+        "since",
+    )
+
+    def __init__(self, door: HttpDoor) -> None:
+        self.door = door
+        self.phase = IDLE
+        self.since = _perf_counter()
+        self._parser = httptools.HttpRequestParser(self)
+        self._pipeline: deque[HttpExchange] = deque()
+        self._reading = True
+        self._writable = True
+        self._owes_continue = False
+        self._discarded = 0
+        self._refusal: RequestError | None = None
+        self._started = 0.0
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._head_size = 0
+        self._body_size = 0
+
+    # -- the transport's calls --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a new client, or refuse it where there are too many."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(_HIGH_WATER_BYTES)
+        if not self.door.admit(self):
+            self._refuse(RequestError(503, "too many connections are open", ((b"retry-after", b"1"),)))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client; answers that are still to come are dropped."""
+        self.phase = CLOSING
+        self._pipeline.clear()
+        self.door.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came."""
+        if self.phase == CLOSING:
+            self._discard(len(data))
+            return
+        if self.phase == IDLE:
+            self.phase = HEAD
+            self.since = self._started = _perf_counter()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data, upgrade)
+            return
+        except httptools.HttpParserError as error:
+            if self.phase != CLOSING:
+                self._refuse(self._refusal or _malformed(error))
+            return
+        if self.phase == HEAD:
+            self._head_size += len(data)
+            if self._head_size > self.door.settings.max_head_bytes:
+                self._refuse(self._head_too_large())
+
+    def eof_received(self) -> bool:
+        """Answer what was asked before the client closed its sending side, then close."""
+        if self._pipeline and self.phase != CLOSING:
+            self._pipeline[-1].keep_alive = False
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop reading from a client that does not read."""
+        self._writable = False
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        """Go on reading."""
+        self._writable = True
+        self._regulate()
+
+    # -- the parser's calls --
+
+    def on_url(self, url: bytes) -> None:
+        """Collect the target; a pipelined request begins here."""
+        if not self._target:
+            self.phase = HEAD
+            self.since = _perf_counter()
+        self._target += url
+        most = self.door.settings.max_head_bytes
+        if len(self._target) > most:
+            self._stop(RequestError(414, f"expected a target of {most} bytes at most, got more"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect one header."""
+        self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Refuse by the head alone what need not be read."""
+        self.phase = BODY
+        headers = self._headers
+        settings = self.door.settings
+        size = len(self._target)
+        for name, value in headers:
+            size += len(name) + len(value)
+            if name == b"content-length":
+                if len(value) > 18 or int(value) > settings.max_body_bytes:
+                    self._stop(self._body_too_large())
+            elif name == b"expect":
+                if value.lower() != b"100-continue":
+                    self._stop(RequestError(417, "expect: expected 100-continue, got another expectation"))
+                self._owes_continue = self._parser.get_http_version() == "1.1"
+        if size > settings.max_head_bytes or len(headers) > settings.max_headers:
+            self._stop(self._head_too_large())
+        if self._owes_continue and not self._pipeline:
+            self._owes_continue = False
+            self._transport.write(CONTINUE)
+
+    def on_body(self, data: bytes) -> None:
+        """Collect a part of the body."""
+        self._owes_continue = False
+        self._body_size += len(data)
+        if self._body_size > self.door.settings.max_body_bytes:
+            self._stop(self._body_too_large())
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """Hand one whole request on."""
+        parts = self._body
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parser = self._parser
+        exchange = HttpExchange(self, parser.get_method(), self._target, self._headers, body)
+        exchange.keep_alive = parser.should_keep_alive()
+        exchange.started = self._started if not self._pipeline else self.since
+        version = parser.get_http_version()
+        self.phase = WAITING
+        self._reset()
+        self._pipeline.append(exchange)
+        door = self.door
+        door.access.begin(exchange)
+        if version != "1.1":
+            if version != "1.0":
+                exchange.keep_alive = False
+                exchange.fail(RequestError(505, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}"))
+                return
+            exchange.http10 = True
+        elif b"host" not in exchange.fields:
+            exchange.keep_alive = False
+            exchange.fail(RequestError(400, "expected a Host header, got none"))
+            return
+        if len(self._pipeline) >= _MOST_PIPELINED:
+            self._regulate()
+        door.dispatch(exchange)
+
+    # -- answers --
+
+    def write_answers(self) -> None:
+        """Write the answers that are next in order."""
+        pipeline, transport = self._pipeline, self._transport
+        while pipeline:
+            exchange = pipeline[0]
+            output = exchange.output
+            if output is None:
+                return
+            pipeline.popleft()
+            if isinstance(output, bytes):
+                transport.write(output)
+            else:
+                transport.writelines(output)
+            if not exchange.keep_alive:
+                self._finish()
+                return
+        if self.phase == WAITING:
+            self.phase = IDLE
+            self.since = self._started = _perf_counter()
+        if self._owes_continue:
+            self._owes_continue = False
+            transport.write(CONTINUE)
+        if not self._reading:
+            self._regulate()
+
+    def expire(self, error: RequestError) -> None:
+        """Refuse a request that takes its client too long, or answer for a handler that takes too long."""
+        if self._pipeline:
+            self._pipeline[0].fail(error)
+        else:
+            self._refuse(error)
+
+    def close(self) -> None:
+        """Close at once."""
+        self._transport.close()
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a request is being read or answered."""
+        return bool(self._pipeline) or self.phase in (HEAD, BODY)
+
+    # -- refusals and ends --
+
+    def _stop(self, error: RequestError) -> None:
+        """Make the parser stop, and the refusal follow."""
+        self._refusal = error
+        raise error
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer what cannot become an exchange, behind the answers that are still due, and close."""
+        method = self._parser.get_method() if self._target else b"-"
+        exchange = HttpExchange(self, method, self._target or b"-", self._headers, b"")
+        exchange.keep_alive = False
+        exchange.started = self.since
+        self.phase = CLOSING
+        self.since = _perf_counter()
+        self._reset()
+        self._pipeline.append(exchange)
+        self.door.access.begin(exchange)
+        exchange.fail(error)
+
+    def _finish(self) -> None:
+        """Close so that the client can read the last answer: end our side, let it end its own."""
+        unread = self.phase not in (WAITING, IDLE)
+        self.phase = CLOSING
+        self.since = _perf_counter()
+        for exchange in self._pipeline:
+            exchange.answered = True
+        self._pipeline.clear()
+        if unread and self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+            self._reading = True
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+
+    def _discard(self, count: int) -> None:
+        self._discarded += count
+        if self._discarded > _DISCARD_BYTES and not self._pipeline:
+            self._transport.abort()
+
+    def _decline_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> None:
+        """Go on in HTTP/1.1 after a request that offered another protocol; its answer tells that we stay."""
+        if self._parser.get_method() == b"CONNECT" or self.phase == CLOSING:
+            return
+        self._parser = httptools.HttpRequestParser(self)
+        rest = data[cast("Any", upgrade).args[0] :]
+        if rest:
+            self.data_received(rest)
+
+    def _regulate(self) -> None:
+        """Read only while the client reads its answers and not too many of them are due."""
+        reading = self._writable and len(self._pipeline) < _MOST_PIPELINED
+        if reading != self._reading and not self._transport.is_closing():
+            self._reading = reading
+            if reading:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _head_too_large(self) -> RequestError:
+        settings = self.door.settings
+        most = f"{settings.max_head_bytes} bytes and {settings.max_headers} headers"
+        return RequestError(431, f"expected a head of {most} at most, got more")
+
+    def _body_too_large(self) -> RequestError:
+        return RequestError(413, f"expected a body of {self.door.settings.max_body_bytes} bytes at most, got more")
+
+
+def _malformed(error: httptools.HttpParserError) -> RequestError:
+    return RequestError(400, f"expected an HTTP/1.1 request, got a malformed one: {error}")

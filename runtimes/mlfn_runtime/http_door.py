@@ -1,0 +1,127 @@
+"""The HTTP door: listens, admits connections, bounds their time, and closes without dropping an answer.
+
+Knows connections and where to send exchanges; knows no route and no model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from mlfn_runtime.errors import RequestError
+from mlfn_runtime.http_connection import BODY, CLOSING, HEAD, IDLE, WAITING, HttpConnection
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from mlfn_runtime.access import Access
+    from mlfn_runtime.counters import Counters
+    from mlfn_runtime.routes import Exchange
+    from mlfn_runtime.settings import DoorSettings
+
+__all__ = ["HttpDoor"]
+
+_SWEEP_S = 0.25
+"""How often connections are looked through for those whose time is over."""
+
+_LINGER_S = 2.0
+"""How long a client may take to read a refusal and close."""
+
+_BACKLOG = 2048
+
+
+class HttpDoor:
+    """Accept HTTP connections and send their exchanges to ``dispatch``."""
+
+    def __init__(
+        self,
+        dispatch: Callable[[Exchange], None],
+        access: Access,
+        counters: Counters,
+        settings: DoorSettings,
+    ) -> None:
+        self.dispatch = dispatch
+        self.access = access
+        self.settings = settings
+        self.draining = False
+        self._counters = counters
+        self._connections: set[HttpConnection] = set()
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty: asyncio.Event | None = None
+
+    async def open(self, listener: socket.socket) -> None:
+        """Listen; ``listener`` is bound already."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self.connect, sock=listener, backlog=_BACKLOG)
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep, loop)
+
+    def connect(self) -> HttpConnection:
+        """Make the protocol of one new connection."""
+        return HttpConnection(self)
+
+    def admit(self, connection: HttpConnection) -> bool:
+        """Count a connection in; return False where it is one too many."""
+        self._connections.add(connection)
+        self._counters.connections = len(self._connections)
+        if len(self._connections) > self.settings.max_connections:
+            self._counters.connections_refused += 1
+            return False
+        return True
+
+    def forget(self, connection: HttpConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        self._counters.connections = len(self._connections)
+        if self._empty is not None and not self._connections:
+            self._empty.set()
+
+    async def drain(self, grace_s: float) -> bool:
+        """Stop accepting, let every request that has begun be answered; return whether all were."""
+        self.draining = True
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            if not connection.busy:
+                connection.close()
+        self._empty = asyncio.Event()
+        if not self._connections:
+            self._empty.set()
+        try:
+            await asyncio.wait_for(self._empty.wait(), grace_s)
+            finished = True
+        except TimeoutError:
+            finished = False
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self._connections):
+            connection.close()
+        return finished
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.perf_counter()
+        for connection in list(self._connections):
+            self.check_time(connection, now)
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep, loop)
+
+    def check_time(self, connection: HttpConnection, now: float) -> None:
+        """End what has taken too long."""
+        settings = self.settings
+        waited = now - connection.since
+        phase = connection.phase
+        if phase == IDLE:
+            if waited > settings.idle_timeout_s:
+                connection.close()
+        elif phase == HEAD:
+            if waited > settings.head_timeout_s:
+                connection.expire(RequestError(408, f"expected the whole head within {settings.head_timeout_s:g} s"))
+        elif phase == BODY:
+            if waited > settings.body_timeout_s:
+                connection.expire(RequestError(408, f"expected the whole body within {settings.body_timeout_s:g} s"))
+        elif phase == WAITING:
+            if waited > settings.request_timeout_s:
+                connection.expire(RequestError(504, f"no answer within {settings.request_timeout_s:g} s"))
+        elif phase == CLOSING and waited > _LINGER_S:
+            connection.close()

@@ -1,0 +1,116 @@
+"""The model as a service: takes inferences in arrays, gives each an outcome, keeps its state. Knows no HTTP.
+
+Life: loading, warming (the inferences before ready), ready, draining; or failed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from mlfn_runtime.calibration import choose
+from mlfn_runtime.errors import RequestError
+from mlfn_runtime.execution import Job, LoopExecutor, MergeLimit, WorkerExecutor
+from mlfn_runtime.open_inference import OpenInferenceCodec
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from mlfn_runtime.calibration import Backend, Calibration, ExecutionPlan
+    from mlfn_runtime.counters import Counters
+    from mlfn_runtime.requests import InferenceRequest, InferenceResult
+    from mlfn_runtime.signature import ModelSignature
+
+__all__ = ["ModelService"]
+
+
+class ModelService:
+    """Serve one model.
+
+    ``max_queue`` bounds the inferences that wait; ``timeout_s`` bounds how long each may wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters,
+        max_queue: int = 256,
+        timeout_s: float = 60.0,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.state = "loading"
+        self.signature: ModelSignature | None = None
+        self.codec: OpenInferenceCodec | None = None
+        self.plan: ExecutionPlan | None = None
+        self.counters = counters
+        self._loop = loop
+        self._max_queue = max_queue
+        self._timeout_s = timeout_s
+        self._executor: LoopExecutor | WorkerExecutor | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Return whether inferences are taken and will be."""
+        return self.state == "ready"
+
+    def require_codec(self) -> OpenInferenceCodec:
+        """Return the codec, or refuse while there is no model."""
+        if self.codec is None:
+            raise self._not_ready()
+        return self.codec
+
+    def adopt(self, backend: Backend, calibration: Calibration, cores: int) -> ExecutionPlan:
+        """Take a loaded and calibrated model; called on the loop's thread."""
+        plan = choose(calibration, cores)
+        if plan.mode == "loop":
+            self._executor = LoopExecutor(backend.predict, plan.merge_rows, self._loop, self.counters)
+        else:
+            limit = MergeLimit(plan.merge_rows)
+            if plan.merge_rows > 1:
+                limit.seed(1, calibration.run_s)
+                limit.seed(2, calibration.pair_s)
+            self._executor = WorkerExecutor(backend.predict, plan.workers, limit, self._loop, self.counters)
+        self.plan = plan
+        self.signature = backend.signature
+        self.codec = OpenInferenceCodec(backend.signature, self.name, self.version)
+        self.state = "warming"
+        return plan
+
+    def mark(self, state: str) -> None:
+        """Go to another state of the service's life."""
+        self.state = state
+        self.counters.ready = int(state == "ready")
+
+    def submit(self, request: InferenceRequest, reply: Callable[[InferenceResult | RequestError], None]) -> None:
+        """Run one inference; ``reply`` is called once, on the loop, perhaps before this returns."""
+        executor = self._executor
+        if executor is None:
+            reply(self._not_ready())
+            return
+        if executor.waiting >= self._max_queue:
+            self.counters.rejected += 1
+            reply(self._full(executor.waiting))
+            return
+        now = time.perf_counter()
+        executor.submit(Job(request.inputs, reply, now, now + self._timeout_s))
+
+    def close(self) -> None:
+        """Let the worker threads end; what they run now is finished first."""
+        if self._executor is not None:
+            self._executor.close()
+
+    def _full(self, waiting: int) -> RequestError:
+        run_s = self.plan.run_s if self.plan else 1.0
+        seconds = max(1, math.ceil(waiting * run_s))
+        message = f"the queue is full: {waiting} inferences wait"
+        return RequestError(503, message, ((b"retry-after", b"%d" % seconds),))
+
+    def _not_ready(self) -> RequestError:
+        message = f'the model "{self.name}" is not ready: {self.state}'
+        return RequestError(503, message, ((b"retry-after", b"1"),))
