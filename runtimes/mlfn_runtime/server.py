@@ -62,7 +62,8 @@ def serve(settings: ServerSettings, *, listener: socket.socket | None = None, no
             return runner.run(_serve(settings, bound, tell))
     except StartError as error:
         tell("failed", {"error": error.message, "kind": error.kind})
-        print(f"mlfn: {error.message}", file=sys.stderr)
+        if notify is None:  # nobody else tells it
+            print(f"mlfn: {error.message}", file=sys.stderr)
         if os.environ.get("MLFN_DEBUG") == "1":
             raise
         return error.exit_code

@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlfn.command.options import setting_options
 from mlfn.command.output import say
 from mlfn.errors import Conflict, InvalidInput, MlfnError
-from mlfn.settings import Settings, resolve
+from mlfn.settings import resolve
+from mlfn.settings.fields import ServeSettings
+
+if TYPE_CHECKING:
+    from mlfn_runtime.server import ServerSettings
 
 __all__ = ["serve"]
+
+_LIMITS = ("serve.threads", "serve.max_queue", "serve.max_body", "serve.timeout", "serve.openwhisk")
 
 
 @click.command(short_help="Serve a model in this terminal, without a platform.")
 @click.argument("model", type=click.Path(path_type=Path))
-@setting_options("serve.name", "serve.host", "serve.port", "serve.log_file", "serve.openwhisk")
+@setting_options("serve.name", "serve.host", "serve.port", "serve.log_file", *_LIMITS)
 def serve(model: Path, **flags: object) -> int:
     """Serve MODEL (an ONNX file or an MLflow folder) in this terminal, until Ctrl-C.
 
@@ -32,35 +39,40 @@ def serve(model: Path, **flags: object) -> int:
       mlfn serve model.onnx
       mlfn serve model.onnx --name iris --port 9000 --log-file iris.log
     """
-    settings = resolve(flags, os.environ, Path.cwd()).settings
-    file = _model_file(model)
-    from mlfn_runtime.server import ServerSettings
     from mlfn_runtime.server import serve as run
 
-    asked = settings.serve
+    asked = resolve(flags, os.environ, Path.cwd()).settings.serve
+    server = _server_settings(model, asked)
     failures: list[dict[str, object]] = []
-    name = asked.name or _name_of(model)
 
     def notify(event: str, facts: dict[str, object]) -> None:
         if event == "ready":
-            say(_welcome(name, settings, facts))
+            say(_welcome(server, facts))
         elif event == "failed":
             failures.append(facts)
 
-    code = run(
-        ServerSettings(
-            model_path=str(file),
-            name=name,
-            host=asked.host,
-            port=asked.port,
-            log_path=asked.log_file or None,
-            openwhisk=asked.openwhisk,
-        ),
-        notify=notify,
-    )
+    code = run(server, notify=notify)
     if failures:
-        raise _explained(model, settings, failures[0])
+        raise _explained(model, asked, failures[0])
     return code
+
+
+def _server_settings(model: Path, asked: ServeSettings) -> ServerSettings:
+    from mlfn_runtime.server import ServerSettings
+
+    return ServerSettings(
+        model_path=str(_model_file(model)),
+        name=asked.name or model.absolute().stem,
+        host=asked.host,
+        port=asked.port,
+        log_path=asked.log_file or None,
+        threads=asked.threads,
+        max_queue=asked.max_queue,
+        max_body_bytes=asked.max_body_bytes,
+        request_timeout_s=asked.timeout_s,
+        # OpenWhisk sets it in every container that it starts.
+        openwhisk=asked.openwhisk or "__OW_API_HOST" in os.environ,
+    )
 
 
 def _model_file(model: Path) -> Path:
@@ -72,25 +84,22 @@ def _model_file(model: Path) -> Path:
     return package.root / package.entry
 
 
-def _name_of(model: Path) -> str:
-    return model.absolute().stem
-
-
-def _welcome(name: str, settings: Settings, facts: dict[str, object]) -> str:
+def _welcome(server: ServerSettings, facts: dict[str, object]) -> str:
     stages = facts.get("seconds")
     total = sum(stages.values()) if isinstance(stages, dict) else 0.0
-    address = f"http://{settings.serve.host}:{facts.get('port', settings.serve.port)}"
-    return f"serving {name} at {address} (ready in {total:.2f} s; try it at {address}/docs; Ctrl-C stops it)"
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    address = f"http://{host}:{facts.get('port', server.port)}"
+    return f"serving {server.name} at {address} (loaded in {total:.2f} s; try it at {address}/docs; Ctrl-C stops it)"
 
 
-def _explained(model: Path, settings: Settings, facts: dict[str, object]) -> MlfnError:
+def _explained(model: Path, asked: ServeSettings, facts: dict[str, object]) -> MlfnError:
     """Turn what the server told into what the user can do about it; raises where reading the file tells more."""
     kind, told = facts.get("kind"), str(facts.get("error", "it gave no reason"))
     if kind == "listen":
-        where = f"{settings.serve.host}:{settings.serve.port}"
+        where = f"{asked.host}:{asked.port}"
         return Conflict(
             f"cannot listen on {where}: {told}",
-            hints=(f"take another port: mlfn serve {model} --port {settings.serve.port + 1}, or 0 for a free one",),
+            hints=(f"take another port: mlfn serve {model} --port {asked.port + 1}, or 0 for a free one",),
         )
     if kind == "load":
         from mlfn.delivery.deploy import read_model

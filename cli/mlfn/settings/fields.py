@@ -127,6 +127,26 @@ class ServeSettings:
     host: str = setting(text("HOST", "a host name or address"), "127.0.0.1", "this machine only, until told otherwise")
     port: int = setting(whole(0, 65535), 8080, "what container platforms expect; 0 takes a free port")
     log_file: str = setting(path(), "", "file for the JSON log lines; unset, standard output")
+    threads: int = setting(
+        whole(0, 1024), 0, "cores for the model, 0 for all that the affinity and the control group allow", unit="cores"
+    )
+    max_queue: int = setting(
+        whole(1, 1_000_000), 256, "inferences that may wait, 503 above: at 5 ms a run, 256 wait for over a second"
+    )
+    max_body_bytes: int = setting(
+        size(1024),
+        64 * 2**20,
+        "largest request, 413 above: room for 16 million floats, and each is held in memory whole",
+        unit="bytes",
+        key="max_body",
+    )
+    timeout_s: float = setting(
+        duration(0.001, 3600),
+        60.0,
+        "longest time from a request's last byte to its answer, 504 above: the least that common proxies wait",
+        unit="seconds",
+        key="timeout",
+    )
     openwhisk: bool = setting(
         flag(),
         False,

@@ -67,7 +67,7 @@ def test_flag_wins_over_environment_over_project_over_user_over_default(project:
 @pytest.mark.parametrize("key", FIELDS)
 def test_every_setting_has_its_environment_variable(key: str, project: Path, env: dict[str, str]) -> None:
     field = FIELDS[key]
-    sample = {"NAME": "a-name", "PATH": "/x", "N": "7", "NUMBER": "7", "DURATION": "7s", "SIZE": "64Mi"}
+    sample = {"NAME": "a-name", "PATH": "/x", "N": "7", "NUMBER": "7", "DURATION": "7s", "SIZE": "32Mi"}
     raw = sample.get(field.kind.name, {"KEY=VALUE": "A=1", "HOST": "h", "BOOLEAN": "true"}.get(field.kind.name, ""))
     resolved = resolve({}, {**env, field.env: raw}, project)
     assert origin(resolved, key) == ("environment", field.env)
