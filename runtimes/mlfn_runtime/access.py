@@ -70,6 +70,8 @@ class Access:
         if exchange.model:
             quoted = self._names.get(exchange.model) or self._quoted_name(exchange.model)
             model = f',"model":{quoted},"rows":{exchange.rows},"run_rows":{exchange.run_rows}'
+        if exchange.context:
+            model += "," + orjson.dumps(exchange.context).decode()[1:-1]
         self._log.write(
             f'{{"time":"{self._log.now()}","level":"{level}","request_id":"{exchange.request_id}",'
             f'"trace_id":"{exchange.trace_id}","method":"{exchange.method.decode()}","path":{path},"status":{status},'

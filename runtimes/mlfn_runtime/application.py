@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mlfn_runtime.access import Access
 from mlfn_runtime.calibration import calibrate
+from mlfn_runtime.contracts.cloudevents import CloudEvents
 from mlfn_runtime.contracts.hosted import Hosted
 from mlfn_runtime.contracts.open_inference_rest import OpenInferenceRest
+from mlfn_runtime.contracts.openwhisk import OpenWhisk
+from mlfn_runtime.contracts.pages import Pages
 from mlfn_runtime.counters import Counters
 from mlfn_runtime.limits import cores_here
 from mlfn_runtime.logs import JsonLog
@@ -61,6 +64,10 @@ class Application:
         self.routes = Routes(self._crashed)
         OpenInferenceRest(self.service).add_routes(self.routes)
         Hosted(self.service).add_routes(self.routes)
+        CloudEvents(self.service).add_routes(self.routes)
+        Pages(self.service, openwhisk=settings.openwhisk).add_routes(self.routes)
+        if settings.openwhisk:
+            OpenWhisk(self.service, self.log, loop=loop).add_routes(self.routes)
         self.routes.add(b"GET", b"/metrics", self._metrics)
 
     def load(self) -> LoadedModel:

@@ -31,7 +31,7 @@ _BINARY_EXTENSION = (
 _EVENT_MODES = (
     "Takes one CloudEvent whose data is an Open Inference request, and answers with one in the same mode. Structured "
     "mode is described here; in binary mode the attributes are `ce-` headers and the body is the data alone. An event "
-    "of the type `dev.knative.sources.ping` is a warm ping: acknowledged with 204, no inference. Batches are refused."
+    "of the type `dev.knative.sources.ping` is a warm ping: an empty 200, no inference. Batches are refused."
 )
 
 
@@ -130,7 +130,7 @@ def _event_path() -> JsonObject:
                 "summary": "Answer one CloudEvent.",
                 "description": _EVENT_MODES,
                 "requestBody": {"required": True, "content": {"application/cloudevents+json": media}},
-                "responses": {"200": answer, "204": {"description": "A warm ping."}, **_errors_of_a_body()},
+                "responses": {"200": answer, **_errors_of_a_body()},
             }
         }
     }

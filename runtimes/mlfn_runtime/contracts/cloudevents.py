@@ -41,7 +41,7 @@ class CloudEvents:
         event = read_event(exchange.headers, exchange.body)
         if event.is_ping:
             self._service.counters.warm_pings += 1
-            exchange.reply(204, (), b"")
+            exchange.reply(200, (), b"")  # empty: Knative takes a body for an event
             return
         exchange.model = self._service.name
         request = self._decode(event)

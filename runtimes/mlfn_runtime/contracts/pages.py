@@ -1,4 +1,7 @@
-"""What people and tools read: ``/openapi.json`` and ``/docs``. Made at the first request, not at the start."""
+"""What people and tools read: ``/openapi.json`` and ``/docs``.
+
+Imported and made at the first request, not at the start: a cold start has no time for pages.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from mlfn_runtime.docs_page import page, page_headers
-from mlfn_runtime.openapi import Description, document
 from mlfn_runtime.routes import JSON
-from mlfn_runtime.synthesis import example_body
 
 if TYPE_CHECKING:
     from mlfn_runtime.routes import Exchange, Routes
@@ -34,16 +34,23 @@ class Pages:
     def openapi(self, exchange: Exchange) -> None:
         """Answer the OpenAPI document."""
         if not self._openapi:
-            self._openapi = orjson.dumps(document(self._description()))
+            self._openapi = orjson.dumps(self._document())
         exchange.reply(200, JSON, self._openapi)
 
     def docs(self, exchange: Exchange) -> None:
         """Answer the page."""
+        from mlfn_runtime.docs_page import page, page_headers
+
         exchange.reply(200, page_headers(), page())
 
-    def _description(self) -> Description:
+    def _document(self) -> dict[str, object]:
+        from mlfn_runtime.openapi import Description, document
+        from mlfn_runtime.synthesis import example_body
+
         service = self._service
         service.require_codec()
         assert service.signature is not None  # set together with the codec
         example = example_body(service.signature)
-        return Description(service.signature, service.name, service.version, example, openwhisk=self._openwhisk)
+        return document(
+            Description(service.signature, service.name, service.version, example, openwhisk=self._openwhisk)
+        )
