@@ -255,7 +255,7 @@ class HttpConnection(asyncio.Protocol):
         if version != "1.1":
             if version != "1.0":
                 exchange.keep_alive = False
-                exchange.fail(RequestError(505, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}"))
+                exchange.fail(RequestError(400, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}"))
                 return
             exchange.http10 = True
         elif b"host" not in exchange.fields:
