@@ -8,6 +8,7 @@ The environment and the folder are arguments: only the settings files are read h
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlfn.nearest import nearest
 from mlfn.settings.fields import FIELDS, SECTIONS, Field, Settings
 from mlfn.settings.values import BadValue, read_variables, show
 
-__all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "user_file"]
+__all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "user_file", "user_folder"]
 
 PROJECT_FILE = "mlfn.yaml"
 USER_FILE = "config.yaml"
@@ -127,10 +128,19 @@ def user_file(env: Mapping[str, str]) -> Path | None:
         if not path.is_file():
             raise InvalidInput(f"MLFN_CONFIG names {path}, which is not a file", hints=("unset MLFN_CONFIG",))
         return path
+    path = user_folder(env) / USER_FILE
+    return path if path.is_file() else None
+
+
+def user_folder(env: Mapping[str, str]) -> Path:
+    """Return the folder of the user's own settings on this system."""
+    if sys.platform == "linux":
+        # What platformdirs says too; importing it takes 13 ms, a third of what `mlfn serve` adds to its server.
+        stated = env.get("XDG_CONFIG_HOME", "").strip()
+        return (Path(stated) if stated else Path.home() / ".config") / "mlfn"
     from platformdirs import user_config_path
 
-    path = user_config_path("mlfn") / USER_FILE
-    return path if path.is_file() else None
+    return user_config_path("mlfn", appauthor=False)
 
 
 def _of_file(kind: str, path: Path, problems: list[Problem]) -> Iterator[Source]:

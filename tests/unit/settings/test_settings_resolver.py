@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from platformdirs import user_config_path
 
 from mlfn.errors import InvalidInput
 from mlfn.settings import FIELDS, Resolved, resolve
 from mlfn.settings.fields import SECTIONS
-from mlfn.settings.resolver import project_file
+from mlfn.settings.resolver import project_file, user_folder
 
 
 @pytest.fixture
@@ -179,3 +181,11 @@ def test_every_default_is_a_value_that_its_own_reader_takes_or_unset() -> None:
     for field in FIELDS.values():
         shown = field.kind.show(field.default)
         assert not shown or field.kind.read(shown) == field.default, field.key
+
+
+@pytest.mark.parametrize("stated", ["", "  ", "/elsewhere", None])
+def test_the_users_file_lies_where_platformdirs_says(stated: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    if stated is not None:
+        monkeypatch.setenv("XDG_CONFIG_HOME", stated)
+    assert user_folder(os.environ) == user_config_path("mlfn", appauthor=False)
