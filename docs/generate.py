@@ -1,0 +1,166 @@
+"""Write the generated pages of docs/reference from the code: commands, exit codes, findings, settings.
+
+``python docs/generate.py`` writes them; a test fails while they differ from what this would write.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from mlfn import errors
+from mlfn.command.main import COMMANDS, INTERRUPTED, group
+from mlfn.models import FINDINGS
+from mlfn.settings import FIELDS, Field
+from mlfn.settings.fields import SECTIONS
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+NOTE = "<!-- Written by docs/generate.py: change the code, then run it. -->"
+
+
+def main() -> None:
+    """Write every page."""
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every generated page by its file name."""
+    made = {
+        "commands.md": commands(),
+        "exit-codes.md": exit_codes(),
+        "findings.md": findings(),
+        "settings.md": settings(),
+    }
+    return {name: "\n".join((NOTE, *lines)).rstrip() + "\n" for name, lines in made.items()}
+
+
+def commands() -> Iterator[str]:
+    """Describe every command."""
+    yield from ("# Commands", "")
+    yield "Data goes to standard output, messages and progress to standard error. `-h` and `--help` work everywhere."
+    yield "Every option has an environment variable; those that stand for a [setting](settings.md) can be written in"
+    yield "`mlfn.yaml` too. `-o json` and `-o yaml` give a document with a `schema` field; a failure is then one line"
+    yield 'of JSON on standard error, `{"schema": "mlfn.error/v1", "error": {…}}`. See also [exit codes](exit-codes.md).'
+    yield ""
+    context = click.Context(group, info_name="mlfn", auto_envvar_prefix="MLFN")
+    yield from ("## mlfn", "", *_options(group, context))
+    for name in COMMANDS:
+        command = group.get_command(context, name)
+        assert command is not None
+        yield from _command(command, context, name)
+
+
+def settings() -> Iterator[str]:
+    """Describe every setting."""
+    yield from ("# Settings", "")
+    yield "A flag wins over an environment variable, that over the project's `mlfn.yaml`, that over the user's file,"
+    yield "that over the default; `function.env` is merged name by name. `mlfn config` shows each value with its origin, and"
+    yield "`mlfn config init` writes an `mlfn.yaml` to start from."
+    yield ""
+    yield "- *Project file*: the nearest `mlfn.yaml` in this folder or above it; the search ends at the top of a"
+    yield "  repository (a folder with `.git`), at the home folder, and below a folder that belongs to another user."
+    yield "- *User file*: the file that `MLFN_CONFIG` names, else `config.yaml` in the user's configuration folder"
+    yield "  (`~/.config/mlfn` on Linux)."
+    yield "- Sizes are written `512Mi` or `1G`, durations `500ms`, `60s`, `2m` or `1h`. An empty variable is unset."
+    yield "- Unknown keys and wrong values are refused, with their line."
+    for section in ("", *SECTIONS):
+        rows = [_setting(field) for field in FIELDS.values() if field.section == section]
+        yield from ("", f"## {section or 'top level'}", "")
+        if section:
+            yield from (f"{inspect.getdoc(SECTIONS[section])}", "")
+        yield from _table(("key", "takes", "default", "environment variable", "what and why"), rows)
+
+
+def exit_codes() -> Iterator[str]:
+    """Describe every exit code."""
+    yield from ("# Exit codes", "")
+    yield "They are part of the interface and stay. With `-o json` the `kind` stands in the error document on standard"
+    yield 'error: `{"schema": "mlfn.error/v1", "error": {"kind", "message", "details", "hints", "exit_code"}}`.'
+    yield ""
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.MlfnError)]
+    rows = [("0", "", "Done.")]
+    rows += [
+        (str(kind.exit_code), f"`{kind.kind}`", (inspect.getdoc(kind) or "").splitlines()[0])
+        for kind in sorted(kinds, key=lambda kind: kind.exit_code)
+    ]
+    rows += [(str(INTERRUPTED), "", "Interrupted with Ctrl-C.")]
+    yield from _table(("code", "kind", "meaning"), rows)
+    yield ""
+    yield "An answer of a function decides how `mlfn invoke` exits: 2 when the request is refused (4xx), 5 when it took"
+    yield "too long (408, 504), 1 for any other failure. `mlfn inspect` exits with 2 when the model cannot be served."
+    yield "An exception that nobody foresaw is a bug in mlfn: it says so, exits with 1, and `mlfn --debug` shows where."
+
+
+def findings() -> Iterator[str]:
+    """Describe every finding about a model."""
+    yield from ("# Findings", "")
+    yield "What `mlfn inspect` and `mlfn deploy` tell about a model, each with its fix. An *error* stops a deploy (exit"
+    yield "code 2), a *warning* is told, an *info* is there for who looks. The code stands in `what` with `-o json`."
+    yield ""
+    rows = [(f"`{what}`", kind.severity.value, _sentence(kind.meaning)) for what, kind in sorted(FINDINGS.items())]
+    yield from _table(("what", "severity", "meaning"), rows)
+
+
+def _command(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
+    context = click.Context(command, parent=parent, info_name=name)
+    yield from ("", f"## {context.command_path}", "")
+    yield from ("```", f"{context.command_path} {' '.join(command.collect_usage_pieces(context))}", "```", "")
+    about, _, examples = inspect.cleandoc(command.help or "").partition("\b\nExamples:\n")
+    yield about.strip()
+    if examples:
+        yield from ("", "```sh", inspect.cleandoc(examples), "```")
+    yield from ("", *_options(command, context))
+    if isinstance(command, click.Group):
+        for sub, each in command.commands.items():
+            yield from _command(each, context, sub)
+
+
+def _options(command: click.Command, context: click.Context) -> list[str]:
+    rows = [_option(param, context) for param in command.params if isinstance(param, click.Option)]
+    return _table(("option", "environment variable", "what"), rows) if rows else []
+
+
+def _option(option: click.Option, context: click.Context) -> tuple[str, str, str]:
+    by_parameter = {field.parameter: field for field in FIELDS.values()}
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    field = by_parameter.get(option.name or "")
+    if field is not None:
+        return names, f"`{field.env}`", f"setting [{field.key}](settings.md#{field.section or 'top-level'})"
+    extra = option.get_help_extra(context)
+    variables = ", ".join(f"`{name}`" for name in extra.get("envvars", ()))
+    choices = f" `{option.metavar}`" if option.metavar else ""
+    default = f" [default: {extra['default']}]" if "default" in extra else ""
+    return names, variables, f"{(option.help or '').replace('  [', ' [')}{default}{_escaped(choices)}"
+
+
+def _setting(field: Field) -> tuple[str, ...]:
+    shown = field.kind.show(field.default)
+    return (
+        f"`{field.key}`",
+        field.kind.expects,
+        f"`{shown}`" if shown else "",
+        f"`{field.env}`",
+        _sentence(field.reason),
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    names = list(heads)
+    lines = [names, ["---"] * len(names), *(list(row) for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+if __name__ == "__main__":
+    main()
