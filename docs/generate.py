@@ -43,8 +43,8 @@ def commands() -> Iterator[str]:
     yield from ("# Commands", "")
     yield "Data goes to standard output, messages and progress to standard error. `-h` and `--help` work everywhere."
     yield "Every option has an environment variable; those that stand for a [setting](settings.md) can be written in"
-    yield "`mlfn.yaml` too. `-o json` and `-o yaml` give a document with a `schema` field; a failure is then one line"
-    yield 'of JSON on standard error, `{"schema": "mlfn.error/v1", "error": {…}}`. See also [exit codes](exit-codes.md).'
+    yield "`mlfn.yaml` too. `-o json` and `-o yaml` give a document with a `schema` field; a failure is then one"
+    yield 'line of JSON on standard error, `{"schema": "mlfn.error/v1", "error": {…}}`. See also [exit codes](exit-codes.md).'
     yield ""
     context = click.Context(group, info_name="mlfn", auto_envvar_prefix="MLFN")
     yield from ("## mlfn", "", *_options(group, context))
@@ -62,7 +62,7 @@ def settings() -> Iterator[str]:
     yield "`mlfn config init` writes an `mlfn.yaml` to start from."
     yield ""
     yield "- *Project file*: the nearest `mlfn.yaml` in this folder or above it; the search ends at the top of a"
-    yield "  repository (a folder with `.git`), at the home folder, and below a folder that belongs to another user."
+    yield "  repository (a folder with `.git`), at the home folder, and below a folder of another user."
     yield "- *User file*: the file that `MLFN_CONFIG` names, else `config.yaml` in the user's configuration folder"
     yield "  (`~/.config/mlfn` on Linux)."
     yield "- Sizes are written `512Mi` or `1G`, durations `500ms`, `60s`, `2m` or `1h`. An empty variable is unset."

@@ -75,7 +75,7 @@ class FunctionSettings:
         key="window",
     )
     memory_bytes: int = setting(
-        size(2**24),
+        size(2**24, or_none=True),
         0,
         "memory limit of one instance, 0 for none: what a model needs is known only after it ran",
         unit="bytes",

@@ -134,9 +134,10 @@ def flag() -> Kind:
     return Kind("BOOLEAN", read, lambda value: "true" if value else "false", "true or false")
 
 
-def size(least: int = 0) -> Kind:
-    """Return the kind of sizes in bytes: ``512Mi``, ``1G``, ``1073741824``; 0 stands for none."""
-    expects = "a size such as 512Mi or 1G" + (f", at least {_show_size(least)}, or 0 for none" if least else "")
+def size(least: int = 0, *, or_none: bool = False) -> Kind:
+    """Return the kind of sizes in bytes: ``512Mi``, ``1G``, ``1073741824``; with ``or_none``, 0 stands for none."""
+    expects = "a size such as 512Mi or 1G" + (f", at least {_show_size(least)}" if least else "")
+    expects += ", or 0 for none" if or_none else ""
 
     def read(raw: str) -> int:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kKMGT]i?)?[bB]?", raw.strip())
@@ -144,7 +145,7 @@ def size(least: int = 0) -> Kind:
             raise BadValue(f"expected {expects}", corrected=_corrected_size(raw))
         unit = match[2] or ""
         value = int(float(match[1]) * _SIZES["k" if unit == "K" else "Ki" if unit == "ki" else unit])
-        if 0 < value < least:
+        if value < least and not (or_none and value == 0):
             raise BadValue(f"expected {expects}")
         return value
 

@@ -45,7 +45,9 @@ def test_a_size_that_is_none_is_refused_with_the_unit_that_was_meant(raw: str, c
 
 
 def test_a_size_below_the_least_is_refused_but_zero_stands_for_none() -> None:
-    kind = size(2**24)
+    kind = size(2**24, or_none=True)
+    with pytest.raises(BadValue):
+        size(2**24).read("0")
     assert kind.read("0") == 0
     assert kind.read("16Mi") == 2**24
     with pytest.raises(BadValue, match="at least 16Mi"):
