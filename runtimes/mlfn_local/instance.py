@@ -16,11 +16,14 @@ import sys
 import threading
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Order", "run"]
+
+_MAX_QUEUE = 10_000
+"""Inferences that may wait: as many as the router may have held while the instance started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Order:
     model_path: str
     log_path: str
     timeout_s: float
+    memory_bytes: int = 0
     cgroup: str = ""
     """The ``cgroup.procs`` file to join; "" = none."""
     env: Mapping[str, str] = field(default_factory=dict)
@@ -83,13 +87,15 @@ def _serve(order: Order, link: socket.socket) -> int:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
     listener.listen(1024)
-    settings = replace(
-        ServerSettings.from_environment(os.environ),
+    settings = ServerSettings.from_environment(
+        {"MLFN_MAX_QUEUE": str(_MAX_QUEUE), **os.environ},
         model_path=order.model_path,
         name=order.function,
         host="127.0.0.1",
         port=listener.getsockname()[1],
         log_path=None,
+        memory_bytes=order.memory_bytes,
+        request_timeout_s=order.timeout_s,
     )
     return serve(settings, listener=listener, notify=lambda what, facts: _tell(link, what, facts))
 

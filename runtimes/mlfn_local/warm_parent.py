@@ -39,12 +39,13 @@ class WarmParent:
         """Work until the service is gone (None), or return the exit code where this is the forked child by now."""
         self._tell({"ready": os.getpid()})
         while True:
-            readable, _, _ = select.select([self._control, self._wake_read], [], [])
+            control = self._control.fileno()
+            readable, _, _ = select.select([control, self._wake_read], [], [])
             if self._wake_read in readable:
                 with contextlib.suppress(BlockingIOError):
                     os.read(self._wake_read, 4096)
                 self._reap()
-            if self._control in readable:
+            if control in readable:
                 packet, fds, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1)
                 if not packet:
                     return None
@@ -87,9 +88,8 @@ class WarmParent:
 
 def main(fd: int) -> None:
     """Import everything, then fork on request until the service is gone."""
-    from mlfn_runtime.server import preload
-
     from mlfn_local import instance
+    from mlfn_runtime.server import preload
 
     preload()
     gc.collect()
