@@ -30,7 +30,6 @@ FINDINGS: dict[str, FindingKind] = {
     "external-data-escapes": FindingKind(
         Severity.ERROR, "the model asks for data outside its own folder, by an absolute path, '..' or a link"
     ),
-    "file-too-large": FindingKind(Severity.ERROR, "one ONNX file cannot exceed 2 GiB (protobuf)"),
     "fixed-batch": FindingKind(
         Severity.WARNING, "the first axis has a fixed length: every request must have it, and none can be merged"
     ),
@@ -52,7 +51,8 @@ FINDINGS: dict[str, FindingKind] = {
         Severity.ERROR, "the installed ONNX Runtime does not have an operator at the opset that the model names"
     ),
     "unsupported-opset": FindingKind(
-        Severity.ERROR, "the model was exported for an operator set newer than the installed ONNX Runtime has"
+        Severity.ERROR,
+        "the model was exported for an opset that the installed ONNX Runtime does not have, or no more",
     ),
     "unsupported-type": FindingKind(
         Severity.ERROR, "an input or output is not a tensor, or of an element type that the protocol does not have"

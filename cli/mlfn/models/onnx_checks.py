@@ -18,10 +18,7 @@ from mlfn.models.onnx_graph import OnnxGraph
 from mlfn.models.onnx_operators import STANDARD, in_standard
 from mlfn_runtime.signature import ModelSignature, TensorSpec
 
-__all__ = ["check_batch", "check_operators", "check_size", "check_versions", "check_volume"]
-
-MAX_FILE_BYTES = 2**31 - 1
-"""protobuf's bound on one message, and so on one ONNX file."""
+__all__ = ["check_batch", "check_operators", "check_versions", "check_volume"]
 
 OPENWHISK_BYTES = 1_048_576
 """What OpenWhisk passes in parameters, and in a result, at most."""
@@ -35,23 +32,11 @@ _JSON_WIDTH = {
 _OPERATORS_OF_RUNTIME = ("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental")
 """Domains that ONNX Runtime itself defines."""
 
+OLDEST_OPSET = 7
+"""ONNX Runtime promises this opset of ai.onnx and later; some models of an older one run all the same."""
+
 _WITHOUT_KERNEL = {"ImageDecoder"}
 """In the standard at FLOOR, yet not built into ONNX Runtime for the CPU (measured with 1.32)."""
-
-
-def check_size(name: str, size: int) -> list[Finding]:
-    """Refuse a file that protobuf, and so ONNX Runtime, cannot read."""
-    if size <= MAX_FILE_BYTES:
-        return []
-    return [
-        finding(
-            "file-too-large",
-            f"{name} is larger than one ONNX file can be",
-            seen=f"{size} bytes",
-            expected=f"at most {MAX_FILE_BYTES} bytes",
-            fix='save the weights beside it: onnx.save(model, path, save_as_external_data=True, location="w.bin")',
-        )
-    ]
 
 
 def check_versions(graph: OnnxGraph) -> list[Finding]:
@@ -90,20 +75,34 @@ def _too_new(what: str, subject: str, version: int, newest: int, domain: str) ->
 def check_operators(graph: OnnxGraph, path: Path, *, complete: bool) -> list[Finding]:
     """Find operators that ONNX Runtime does not have.
 
-    What neither the standard nor the file defines is a suspicion, which loading the model confirms or clears. Where
-    the model is not ``complete`` (weights are missing) it cannot be loaded, and the suspicion stands.
+    What neither the standard nor the file defines is a suspicion, and so is an opset older than ONNX Runtime promises;
+    loading the model confirms or clears it. Where the model is not ``complete`` (weights are missing, say) it cannot be
+    loaded, and the suspicion of an operator stands.
     """
     suspects = sorted(operator for operator in graph.operators if _is_suspect(operator, graph))
-    if not suspects:
+    old = graph.opsets.get("ai.onnx", OLDEST_OPSET) < OLDEST_OPSET
+    if not suspects and not (old and complete):
         return []
     refusal = onnx_support.load_error(path) if complete else ""
     if refusal is None:
         return []
+    if not suspects:
+        return [_too_old(graph.opsets["ai.onnx"], refusal)]
     custom = [suspect for suspect in suspects if not _is_standard_domain(suspect[0])]
     unknown = [suspect for suspect in suspects if _is_standard_domain(suspect[0])]
     findings = [_custom(domain, names, graph) for domain, names in _by_domain(custom)]
     findings += [_unknown(domain, names, graph, refusal) for domain, names in _by_domain(unknown)]
     return findings
+
+
+def _too_old(opset: int, refusal: str) -> Finding:
+    return finding(
+        "unsupported-opset",
+        f"the model was exported for opset {opset} of ai.onnx, which ONNX Runtime only runs in part: {refusal}",
+        seen=str(opset),
+        expected=f"at least {OLDEST_OPSET}",
+        fix="export it again, or: onnx.save(onnx.version_converter.convert_version(onnx.load(path), 17), path)",
+    )
 
 
 def _is_suspect(operator: tuple[str, str], graph: OnnxGraph) -> bool:
@@ -150,9 +149,11 @@ def _unknown(domain: str, names: list[str], graph: OnnxGraph, refusal: str) -> F
     opset = graph.opsets.get(domain, 1)
     needs = [f"{name} (since opset {STANDARD[domain][name][0]})" for name in names if name in STANDARD.get(domain, {})]
     listed = ", ".join(names)
+    # "Not registered" repeats what we say; anything else (no kernel for the CPU) is news.
+    reason = f": {refusal}" if refusal and "registered" not in refusal else ""
     return finding(
         "unsupported-operator",
-        f"ONNX Runtime has no {listed} at opset {opset} of {domain}" + (f": {refusal}" if refusal else ""),
+        f"ONNX Runtime has no {listed} at opset {opset} of {domain}{reason}",
         seen=listed,
         expected=f"operators of {domain} {opset}" + (f"; {', '.join(needs)}" if needs else ""),
         fix="export the model for another opset (target_opset=, opset_version=) or with other operators",
@@ -210,7 +211,7 @@ def check_volume(signature: ModelSignature) -> list[Finding]:
             findings.append(
                 finding(
                     what,
-                    f"one {word} is about {total / 1e6:.1f} MB of JSON, too much for OpenWhisk; other platforms take it",
+                    f"one {word} is about {total / 1e6:.1f} MB of JSON: too much for OpenWhisk, not for others",
                     seen=f'"{largest.name}" {largest.datatype} {_shape(largest)}',
                     expected=f"at most {OPENWHISK_BYTES} bytes",
                     fix="use another platform, or let the model take and give less (pool, take the top k inside it)",

@@ -11,7 +11,7 @@ from pathlib import Path
 from mlfn.errors import InvalidInput
 from mlfn.function import Finding, ModelPackage, Severity
 from mlfn.models.external_data import locate
-from mlfn.models.onnx_checks import check_batch, check_operators, check_size, check_versions, check_volume
+from mlfn.models.onnx_checks import check_batch, check_operators, check_versions, check_volume
 from mlfn.models.onnx_graph import looks_like_onnx, read_graph
 from mlfn.models.onnx_signature import signature_of
 from mlfn.models.onnx_wire import Buffer, MalformedError
@@ -22,6 +22,9 @@ WHOLE_BYTES = 64 * 2**20
 """Files up to this are read at once; larger ones are mapped, so that their weights take no memory."""
 
 HEAD_BYTES = 64 * 2**10
+
+MAX_FILE_BYTES = 2**31 - 1
+"""protobuf's bound on one message, and so on one ONNX file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ FORMAT = OnnxFormat()
 def read_onnx(root: Path, entry: str, name: str) -> ModelPackage:
     """Read the ONNX file ``root/entry`` as a package of the format ``name``. Raises InvalidInput."""
     path = root / entry
+    _check_size(path)
     data = _contents(path)
     try:
         graph = read_graph(data)
@@ -58,7 +62,7 @@ def read_onnx(root: Path, entry: str, name: str) -> ModelPackage:
         raise _damaged(path, MalformedError("it names no opset", truncated=True), len(data))
     signature, findings = signature_of(graph)
     data_files, missing = locate(root, entry, graph.external)
-    findings = [*check_size(entry, len(data)), *missing, *check_versions(graph), *findings]
+    findings = [*missing, *check_versions(graph), *findings]
     complete = not any(each.severity is Severity.ERROR for each in findings)
     findings += check_operators(graph, path, complete=complete)
     findings += [*check_batch(signature), *check_volume(signature)]
@@ -74,6 +78,15 @@ def read_onnx(root: Path, entry: str, name: str) -> ModelPackage:
         opsets=dict(sorted(graph.opsets.items())),
         findings=_by_severity(findings),
     )
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        raise InvalidInput(
+            f"{path} has {size} bytes; one ONNX file holds {MAX_FILE_BYTES} at most (the bound of protobuf)",
+            hints=('save the weights beside it: onnx.save(model, path, save_as_external_data=True, location="w.bin")',),
+        )
 
 
 def _contents(path: Path) -> Buffer:
