@@ -44,7 +44,8 @@ def commands() -> Iterator[str]:
     yield "Data goes to standard output, messages and progress to standard error. `-h` and `--help` work everywhere."
     yield "Every option has an environment variable; those that stand for a [setting](settings.md) can be written in"
     yield "`mlfn.yaml` too. `-o json` and `-o yaml` give a document with a `schema` field; a failure is then one"
-    yield 'line of JSON on standard error, `{"schema": "mlfn.error/v1", "error": {…}}`. See also [exit codes](exit-codes.md).'
+    yield 'line of JSON on standard error, `{"schema": "mlfn.error/v1", "error": {…}}`. See also '
+    yield "[exit codes](exit-codes.md)."
     yield ""
     context = click.Context(group, info_name="mlfn", auto_envvar_prefix="MLFN")
     yield from ("## mlfn", "", *_options(group, context))
@@ -58,8 +59,8 @@ def settings() -> Iterator[str]:
     """Describe every setting."""
     yield from ("# Settings", "")
     yield "A flag wins over an environment variable, that over the project's `mlfn.yaml`, that over the user's file,"
-    yield "that over the default; `function.env` is merged name by name. `mlfn config` shows each value with its origin, and"
-    yield "`mlfn config init` writes an `mlfn.yaml` to start from."
+    yield "that over the default; `function.env` is merged name by name. `mlfn config` shows each value with its"
+    yield "origin, and `mlfn config init` writes an `mlfn.yaml` to start from."
     yield ""
     yield "- *Project file*: the nearest `mlfn.yaml` in this folder or above it; the search ends at the top of a"
     yield "  repository (a folder with `.git`), at the home folder, and below a folder of another user."

@@ -76,12 +76,22 @@ def _server_settings(model: Path, asked: ServeSettings) -> ServerSettings:
 
 
 def _model_file(model: Path) -> Path:
-    if model.is_file():
+    """Return the file to load; what is plainly no ONNX file is opened by the book, which says what it is."""
+    if model.is_file() and _begins_like_onnx(model):
         return model
     from mlfn.models import open_model
 
     package = open_model(model)
     return package.root / package.entry
+
+
+def _begins_like_onnx(file: Path) -> bool:
+    # Every exporter writes the fields in order, so the first is ir_version: field 1, a varint.
+    try:
+        with file.open("rb") as opened:
+            return opened.read(1) == b"\x08"
+    except OSError:
+        return False
 
 
 def _welcome(server: ServerSettings, facts: dict[str, object]) -> str:
