@@ -11,6 +11,7 @@ from pathlib import Path
 from mlfn.errors import InvalidInput
 from mlfn.function import Finding, ModelPackage, Severity
 from mlfn.models.external_data import locate
+from mlfn.models.foreign import explain
 from mlfn.models.onnx_checks import check_batch, check_operators, check_versions, check_volume
 from mlfn.models.onnx_graph import looks_like_onnx, read_graph
 from mlfn.models.onnx_signature import signature_of
@@ -56,7 +57,7 @@ def read_onnx(root: Path, entry: str, name: str) -> ModelPackage:
     try:
         graph = read_graph(data)
     except MalformedError as error:
-        raise _damaged(path, error, len(data)) from error
+        raise (_damaged(path, error, len(data)) if looks_like_onnx(data) else explain(path)) from error
     if not graph.opsets:
         # Every exporter writes the opsets, and behind the graph: the file ends exactly where the graph does.
         raise _damaged(path, MalformedError("it names no opset", truncated=True), len(data))
