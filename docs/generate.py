@@ -1,10 +1,11 @@
-"""Write the generated pages of docs/reference from the code: commands, exit codes, findings, settings.
+"""Write the generated pages of docs/reference from the code: commands, settings, exit codes, findings, metrics.
 
 ``python docs/generate.py`` writes them; a test fails while they differ from what this would write.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from mlfn.command.main import COMMANDS, INTERRUPTED, group
 from mlfn.models import FINDINGS
 from mlfn.settings import FIELDS, Field
 from mlfn.settings.fields import SECTIONS
+from mlfn_runtime.metrics import METRICS
+from mlfn_runtime.settings import DoorSettings, ServerSettings
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it. -->"
@@ -33,6 +36,8 @@ def pages() -> dict[str, str]:
         "commands.md": commands(),
         "exit-codes.md": exit_codes(),
         "findings.md": findings(),
+        "function-server-settings.md": server_settings(),
+        "metrics.md": metrics(),
         "settings.md": settings(),
     }
     return {name: "\n".join((NOTE, *lines)).rstrip() + "\n" for name, lines in made.items()}
@@ -104,6 +109,49 @@ def findings() -> Iterator[str]:
     yield ""
     rows = [(f"`{what}`", kind.severity.value, _sentence(kind.meaning)) for what, kind in sorted(FINDINGS.items())]
     yield from _table(("what", "severity", "meaning"), rows)
+
+
+def server_settings() -> Iterator[str]:
+    """Describe every variable of the function server."""
+    yield from ("# Settings of the function server", "")
+    yield "What `python -m mlfn_runtime` reads from its environment: in an image, or wherever the server is started"
+    yield "without `mlfn serve` (whose [options](commands.md#mlfn-serve) stand for the common ones). `PORT` and `HOST`"
+    yield "are read too; `__OW_API_HOST`, which OpenWhisk sets, asks for OpenWhisk's contract."
+    yield ""
+    why = {**_field_reasons(ServerSettings), **_field_reasons(DoorSettings)}
+    rows = [
+        (
+            f"`MLFN_{name.upper()}`",
+            f"`{field.type}`",
+            "" if field.default in ("", None) else f"`{field.default}`",
+            why[name],
+        )
+        for name, field in ServerSettings.__dataclass_fields__.items()
+        if name != "model_path"
+    ]
+    rows.insert(0, ("`MLFN_MODEL_PATH`", "`str`", "", why["model_path"]))
+    yield from _table(("variable", "type", "default", "what and why"), rows)
+
+
+def metrics() -> Iterator[str]:
+    """Describe every metric."""
+    yield from ("# Metrics", "")
+    yield "`GET /metrics` of a function's server, in Prometheus's text format. The numbers are plain counters in the"
+    yield "request path and are written out only when somebody asks."
+    yield ""
+    yield from _table(("metric", "type", "what"), [(f"`{m.name}`", m.type, m.help) for m in METRICS])
+
+
+def _field_reasons(kind: type) -> dict[str, str]:
+    """Return the docstring below each field of a dataclass."""
+    body = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    reasons: dict[str, str] = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(below, ast.Expr):
+            assert isinstance(below.value, ast.Constant)
+            reasons[field.target.id] = inspect.cleandoc(str(below.value.value)).replace("``", "`").replace("\n", " ")
+    return reasons
 
 
 def _command(command: click.Command, parent: click.Context, name: str) -> Iterator[str]:
