@@ -85,9 +85,7 @@ class AsgiApplication:
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         application = self._application
         if application is None:
-            raise RuntimeError(
-                "expected the lifespan protocol before requests (uvicorn: --lifespan on)"
-            )
+            raise RuntimeError("expected the lifespan protocol before requests (uvicorn: --lifespan on)")
         most = self._settings.max_body_bytes
         body = await _body(receive, most)
         exchange = _AsgiExchange(application, scope, body or b"")

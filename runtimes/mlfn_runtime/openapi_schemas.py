@@ -22,7 +22,8 @@ JsonObject = dict[str, Any]
 
 _INTEGER_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64, "UINT8": 8, "UINT16": 16, "UINT32": 32, "UINT64": 64}
 _ROWS = (1, 2, 3, 4)
-_FLOAT_LIMITS = {"FP16": 65504.0, "FP32": 3.4028234e38, "FP64": 1.7976931348623157e308}
+_FLOAT_LIMITS = {"FP16": 65520.0, "FP32": 3.4028235677973366e38, "FP64": None}
+"""The first value that rounds to infinity; JSON has none for FP64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,6 @@ def inference_schemas(served: Description) -> JsonObject:
     """Return the request and the answer, typed from the signature."""
     outputs = served.signature.outputs
     output_names = [spec.name for spec in outputs]
-    wanted = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
-    requested = {
-        "type": "object",
-        "required": ["name"],
-        "properties": {"name": {"enum": output_names}, "parameters": wanted},
-    }
     rows = _ROWS if served.signature.batch_axis == 0 else _ROWS[:1]
     return {
         "InferenceRequest": {
@@ -67,12 +62,7 @@ def inference_schemas(served: Description) -> JsonObject:
                     "properties": {"binary_data_output": {"type": "boolean"}},
                     "description": "Come back in the answer.",
                 },
-                "outputs": {
-                    "type": ["array", "null"],
-                    "items": requested,
-                    "maxItems": len(outputs),
-                    "description": "The outputs wanted; all of them where absent.",
-                },
+                "outputs": _requested(output_names),
             },
             "anyOf": [_request_alternative(served, count) for count in rows],
         },
@@ -91,6 +81,28 @@ def inference_schemas(served: Description) -> JsonObject:
                 },
             },
         },
+    }
+
+
+def _requested(names: Sequence[str]) -> JsonObject:
+    """Return the schema of the list of wanted outputs.
+
+    Each may be named once, in any order; JSON Schema has no word for that, so one alone and all in order are listed.
+    """
+    parameters = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
+
+    def entry(*allowed: str) -> JsonObject:
+        return {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": {"enum": list(allowed)}, "parameters": parameters},
+        }
+
+    count = len(names)
+    every = {"type": "array", "prefixItems": [entry(name) for name in names], "minItems": count, "maxItems": count}
+    return {
+        "description": "The outputs wanted, each once, in any order; all of them where absent or empty.",
+        "anyOf": [{"type": "array", "items": entry(*names), "maxItems": 1}, every, {"type": "null"}],
     }
 
 
@@ -166,10 +178,12 @@ def _output_schema(spec: TensorSpec) -> JsonObject:
     items: JsonObject = _item(spec.datatype)
     if spec.datatype in _FLOAT_LIMITS:
         items = {"type": ["number", "null"], "description": "null stands for NaN and the infinities."}
-    axes = [{"type": "integer", "minimum": 0} if size < 0 else {"const": size} for size in spec.shape]
-    shape: JsonObject = {"type": "array", "items": {"type": "integer"}, "minItems": len(axes), "maxItems": len(axes)}
-    if axes:
-        shape["prefixItems"] = axes
+    count = len(spec.shape)
+    shape: JsonObject = {"const": list(spec.shape)}
+    if -1 in spec.shape:
+        lengths: JsonObject = {"type": "integer", "minimum": 0}
+        shape = {"type": "array", "items": lengths, "minItems": count, "maxItems": count}
+    shape["description"] = f"{list(spec.shape)}; -1 is any length."
     return {
         "type": "object",
         "required": ["name", "shape", "datatype", "data"],
@@ -189,8 +203,9 @@ def _item(datatype: str) -> JsonObject:
     if datatype == "BYTES":
         return {"type": "string"}
     if datatype in _FLOAT_LIMITS:
+        number: JsonObject = {"type": ["number", "null"], "description": "null stands for NaN."}
         limit = _FLOAT_LIMITS[datatype]
-        return {"type": ["number", "null"], "minimum": -limit, "maximum": limit, "description": "null stands for NaN."}
+        return number if limit is None else {**number, "exclusiveMinimum": -limit, "exclusiveMaximum": limit}
     bits = _INTEGER_BITS[datatype]
     if datatype.startswith("U"):
         return {"type": "integer", "minimum": 0, "maximum": 2**bits - 1}
@@ -207,13 +222,18 @@ def fixed_schemas() -> JsonObject:
     envelope = _object(value=ref("InferenceRequest"))
     for context in ("namespace", "action_name", "action_version", "activation_id", "transaction_id"):
         envelope["properties"][context] = word
-    asked = {"data": ref("InferenceRequest"), "datacontenttype": {"enum": ["application/json"]}}
+    asked = {"data": ref("InferenceRequest"), "datacontenttype": {"enum": ["application/json", None]}}
     return {
         "Error": _object(error=word),
         "Object": {"type": "object"},
         "ServerMetadata": _object(name=word, version=word, extensions=words),
         "ModelMetadata": _object(name=word, versions=words, platform=word, inputs=tensors, outputs=tensors),
-        "Event": {**event, "required": [*event["required"], "data"], "properties": {**event["properties"], **asked}},
+        "Event": {
+            **event,
+            "required": [*event["required"], "data"],
+            "properties": {**event["properties"], **asked},
+            "additionalProperties": {"type": ["string", "boolean", "integer", "null"]},
+        },
         "EventAnswer": {**event, "properties": {**event["properties"], "data": ref("InferenceResponse")}},
         "OpenWhiskInit": {"type": "object", "properties": {"value": {"type": "object"}}},
         "OpenWhiskOk": _object(ok={"const": True}),

@@ -7,6 +7,7 @@ NaN. Whoever needs infinities uses binary tensors. Every refusal names the tenso
 from __future__ import annotations
 
 import struct
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,11 +39,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(object),
 }
 
-_FLOAT_LIMITS = {"FP16": 65504.0, "FP32": 3.4028234663852886e38, "FP64": float("inf")}
-_FLOATS_ONLY = {float}
+_FLOAT_LIMITS = {"FP16": 65520.0, "FP32": 3.4028235677973366e38, "FP64": float("inf")}
+"""The first value that rounds to infinity: half a step beyond the largest of each datatype."""
+
 _NUMBERS = {float, int}
 _SMALL = 64
-"""Up to here a flat list of floats is checked in Python: 1.0 us against 1.6 for the general way."""
+"""Up to here a flat list of floats goes through ``struct``, which checks ranges as it packs: 0.8 us against 1.6 for the
+general way."""
+
+_PACKED = {"FP16": "e", "FP32": "f", "FP64": "d"}
+_packers: dict[tuple[str, int], struct.Struct] = {}
 
 _LENGTH = struct.Struct("<I")
 _BINARY_DTYPES = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items() if name != "BYTES"}
@@ -50,13 +56,10 @@ _BINARY_DTYPES = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items(
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) -> NDArray[Any]:
     """Read JSON data, flat or nested as ``shape``, into an array."""
-    limit = _FLOAT_LIMITS.get(datatype)
-    array: NDArray[Any]
-    if limit is not None and type(data) is list and 0 < len(data) <= _SMALL:
-        types = set(map(type, data))
-        if (types == _FLOATS_ONLY or types <= _NUMBERS) and -limit <= min(data) and max(data) <= limit:
-            array = np.array(data, DTYPES[datatype])
-            return _shaped(name, shape, array)
+    if type(data) is list and 0 < len(data) <= _SMALL and len(data) == prod(shape) and datatype in _PACKED:
+        packed = _packed(datatype, data)
+        if packed is not None:
+            return np.ndarray(shape, DTYPES[datatype], packed)
     if type(data) is not list:
         if shape != ():
             raise RequestError(400, f'input "{name}": data: expected a list, got {_kind(data)}')
@@ -66,12 +69,23 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
     return _shaped(name, shape, _numbers(name, datatype, data))
 
 
+def _packed(datatype: str, data: list[Any]) -> bytes | None:
+    """Pack numbers, or return None where there is something else or one out of range."""
+    if not _NUMBERS.issuperset(map(type, data)):
+        return None
+    packer = _packers.get((datatype, len(data)))
+    if packer is None:
+        packer = _packers[datatype, len(data)] = struct.Struct(f"={len(data)}{_PACKED[datatype]}")
+    try:
+        return packer.pack(*data)
+    except OverflowError:
+        return None
+
+
 def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[Any]:
     if array.shape == shape:
         return array
-    count = 1
-    for length in shape:
-        count *= length
+    count = prod(shape)
     if array.size != count:
         expected = f"{count} element{'' if count == 1 else 's'} (shape {list(shape)})"
         raise RequestError(400, f'input "{name}": expected {expected}, got {array.size}')
@@ -92,6 +106,8 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> NDArray[Any]:
     if found.size == 0:
         return np.empty(found.shape, dtype)
     kind, wanted = found.dtype.kind, dtype.kind
+    if wanted != "b" and kind in "fiu" and _holds_booleans(data, found):
+        return _element_by_element(name, datatype, data)
     if wanted == "f" and kind in "fiu":
         return _floats(name, datatype, found)
     if wanted == kind == "b":
@@ -99,6 +115,16 @@ def _numbers(name: str, datatype: str, data: list[Any]) -> NDArray[Any]:
     if wanted in "iu" and kind in "iu":
         return _integers(name, datatype, found)
     return _element_by_element(name, datatype, data)
+
+
+def _holds_booleans(data: list[Any], found: NDArray[Any]) -> bool:
+    """Tell whether numpy has read a boolean among numbers as 0 or 1; only then need the elements be looked at."""
+    if not ((found == 0) | (found == 1)).any():
+        return False
+    rows = [data]
+    for _ in range(found.ndim - 1):
+        rows = [part for row in rows for part in row]
+    return any(bool in map(type, row) for row in rows)
 
 
 def _floats(name: str, datatype: str, found: NDArray[Any]) -> NDArray[Any]:
@@ -186,9 +212,7 @@ def _leaves(data: list[Any], depth: int) -> Iterator[Any]:
 
 def from_binary(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> NDArray[Any]:
     """Read one tensor of the binary extension; numbers share the memory of ``raw``."""
-    count = 1
-    for length in shape:
-        count *= length
+    count = prod(shape)
     if datatype == "BYTES":
         return _shaped(name, shape, _binary_strings(name, raw))
     dtype = _BINARY_DTYPES[datatype]
@@ -262,7 +286,7 @@ def _ragged(name: str) -> RequestError:
 
 def _out_of_range(name: str, datatype: str, value: float) -> RequestError:
     if datatype in _FLOAT_LIMITS:
-        low, high = f"-{_FLOAT_LIMITS[datatype]:g}", f"{_FLOAT_LIMITS[datatype]:g}"
+        low, high = f"{np.finfo(DTYPES[datatype]).min:g}", f"{np.finfo(DTYPES[datatype]).max:g}"
     else:
         limits = np.iinfo(DTYPES[datatype])
         low, high = str(limits.min), str(limits.max)

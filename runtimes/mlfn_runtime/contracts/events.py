@@ -86,8 +86,8 @@ def _read_structured(body: bytes) -> Event:
     for name, value in document.items():
         if name == "data" or name in _ENCODINGS or value is None:
             continue
-        if isinstance(value, dict | list):
-            raise RequestError(400, f'event attribute "{name[:64]}": expected a string, number or boolean, got neither')
+        if isinstance(value, dict | list | float):
+            raise RequestError(400, f'event attribute "{name[:64]}": expected text, an integer or a boolean')
         if name in _REQUIRED and not isinstance(value, str):
             raise RequestError(400, f'event attribute "{name}": expected a string, got {value!r}')
         attributes[name] = value if isinstance(value, str) else orjson.dumps(value).decode()

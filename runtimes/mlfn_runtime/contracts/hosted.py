@@ -61,6 +61,7 @@ class Hosted:
             inputs, answer = self._instances(document["instances"]), _predictions
         elif _is_open_inference(document.get("inputs")):
             request = codec.decode_document(document)
+            request.binary = frozenset()  # this contract's answers are JSON
             self._submit(exchange, request, lambda outcome: codec.encode(request, outcome)[0])
             return
         else:
