@@ -36,10 +36,12 @@ class Connection:
         self._buffer = b""
         self.closed = False
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, pieces: int = 1) -> None:
         """Send all of ``data``, unless the server has closed: it may refuse a request before its end."""
+        size = max(1, -(-len(data) // pieces))
         try:
-            self._socket.sendall(data)
+            for start in range(0, len(data), size):
+                self._socket.sendall(data[start : start + size])
         except (BrokenPipeError, ConnectionResetError):
             self.closed = True
 
@@ -59,10 +61,16 @@ class Connection:
     def answer(self, method: str) -> Answer:
         """Read one answer, passing over interim ones."""
         while True:
-            head = self._head()
-            status, headers = _parse_head(head)
-            if status >= 200:
-                break
+            answer = self._answer(method)
+            if answer.status >= 200:
+                return answer
+
+    def _answer(self, method: str) -> Answer:
+        """Read one answer, which may be an interim one."""
+        head = self._head()
+        status, headers = _parse_head(head)
+        if status < 200:
+            return Answer(status, headers, b"")
         length = headers.get("content-length")
         if length is None or not length.isdigit():
             if status in (204, 304):
@@ -82,7 +90,9 @@ class Connection:
         answers = []
         try:
             while self._buffer or self._fill():
-                answers.append(self.answer("GET"))
+                answer = self._answer("GET")
+                if answer.status >= 200:
+                    answers.append(answer)
         except ConnectionResetError:
             pass  # it closed with our bytes unread, which the kernel turns into a reset
         return answers

@@ -10,6 +10,7 @@ import json
 import random
 import struct
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ def valid_document(rng: random.Random) -> Document:
             {"name": name} for name in rng.sample(["doubled", "echo", "looked_up"], rng.randint(0, 3))
         ]
     if rng.random() < 0.1:
-        document["parameters"] = {_word(rng): rng.choice(_ODD_VALUES)}
+        document["parameters"] = {_word(rng): deepcopy(rng.choice(_ODD_VALUES))}
     return document
 
 
@@ -147,12 +148,12 @@ def mutate_document(rng: random.Random, document: Document) -> Any:
         container, key = rng.choice(places)
         action = rng.random()
         if action < 0.55:
-            container[key] = rng.choice(_ODD_VALUES)
+            container[key] = deepcopy(rng.choice(_ODD_VALUES))
         elif action < 0.7 and container is not holder:
             del container[key]
         elif action < 0.8 and isinstance(container, list):
-            container.append(container[key])
-        elif action < 0.9 and isinstance(container[key], int | float) and not isinstance(container[key], bool):
+            container.append(deepcopy(container[key]))
+        elif action < 0.9 and type(container[key]) in (int, float) and abs(container[key]) < 1e30:
             container[key] = rng.choice((-container[key], container[key] + 1, container[key] * 1e30, 16, 17))
         else:
             container[key] = [container[key]]

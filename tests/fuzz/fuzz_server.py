@@ -38,8 +38,9 @@ START_S = 60.0
 class Fuzz:
     """Hold both servers' ports and what was found."""
 
-    def __init__(self, port: int, reference: int | None) -> None:
+    def __init__(self, port: int, reference: int | None, rng: random.Random) -> None:
         self.port = port
+        self._rng = rng
         self.reference = reference
         self.findings: list[dict[str, object]] = []
         self.statuses: Counter[int] = Counter()
@@ -55,19 +56,14 @@ class Fuzz:
         answers = self._exchange(self.port, self._kept, requests)
         expected = self._exchange(self.reference, self._kept_reference, requests) if self.reference else answers
         for request, answer, reference in zip(requests, answers, expected, strict=True):
-            sent = request.as_bytes()
-            self._check(answer, sent)
-            if isinstance(answer, Answer) and isinstance(reference, Answer):
-                if answer.seen != reference.seen and not request.target.endswith(CHANGING):
-                    self.found("the two servers differ", sent, ours=repr(answer.seen), asgi=repr(reference.seen))
-            elif isinstance(reference, BadAnswer):
-                self.found("the ASGI server's answer can't be read", sent, error=str(reference))
+            self._check(answer, request.as_bytes())
+            self._compare(request, answer, reference)
 
     def pipelined(self, requests: Sequence[Plain]) -> None:
         """Send well-formed requests at once on one connection: as many answers must come, in order."""
         connection = Connection(self.port)
         whole = b"".join(request.as_bytes() for request in requests)
-        connection.send(whole)
+        connection.send(whole, self._pieces())
         connection.half_close()
         try:
             answers = connection.rest()
@@ -80,11 +76,15 @@ class Fuzz:
             self._check(answer, whole)
         if len(answers) != len(requests):
             self.found("not one answer for each pipelined request", whole, wanted=len(requests), got=len(answers))
+        elif self.reference:
+            expected = self._exchange(self.reference, self._kept_reference, requests)
+            for request, answer, reference in zip(requests, answers, expected, strict=True):
+                self._compare(request, answer, reference)
 
     def raw(self, data: bytes, ending: str) -> None:
         """Send any bytes on a connection of their own: whatever comes back must be readable, and the end must come."""
         connection = Connection(self.port)
-        connection.send(data)
+        connection.send(data, self._pieces())
         if ending != "half-close":
             connection.close(reset=ending == "reset")
             return
@@ -109,7 +109,7 @@ class Fuzz:
         while len(kept) < len(requests):
             kept.append(Connection(port))
         for connection, request in zip(kept, requests, strict=False):
-            connection.send(request.as_bytes())
+            connection.send(request.as_bytes(), self._pieces())
         answers: list[Answer | BadAnswer] = []
         for index, request in enumerate(requests):
             try:
@@ -122,6 +122,17 @@ class Fuzz:
                 kept[index] = Connection(port)
         return answers
 
+    def _pieces(self) -> int:
+        """Return into how many writes a request is cut: parsers hold state between them."""
+        return self._rng.choice((1, 1, 1, 1, 2, 3, 9))
+
+    def _compare(self, request: Plain, ours: Answer | BadAnswer, reference: Answer | BadAnswer) -> None:
+        if isinstance(reference, BadAnswer):
+            self.found("the ASGI server's answer can't be read", request.as_bytes(), error=str(reference))
+        elif isinstance(ours, Answer) and not request.target.endswith(CHANGING) and _steady(ours) != _steady(reference):
+            what = "the two servers differ"
+            self.found(what, request.as_bytes(), ours=repr(ours.seen), asgi=repr(reference.seen))
+
     def _check(self, answer: Answer | BadAnswer, sent: bytes) -> None:
         if isinstance(answer, BadAnswer):
             self.found("unreadable answer", sent, error=str(answer))
@@ -133,6 +144,13 @@ class Fuzz:
             self.found('an error without {"error"}', sent, status=answer.status, body=repr(answer.body[:500]))
         if answer.status == 405 and not answer.headers.get("allow"):
             self.found("405 without Allow", sent)
+
+
+def _steady(answer: Answer) -> tuple[object, ...]:
+    """Return the answer without what each server measured at its own start."""
+    if b'"execution":' not in answer.body:
+        return answer.seen
+    return (*answer.seen[:2], {**json.loads(answer.body), "parameters": None})
 
 
 def _is_error(body: bytes) -> bool:
@@ -198,6 +216,17 @@ def _open_files(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def _left_over(port: int) -> dict[str, float]:
+    """Return the gauges that should have come down again: but for this scrape, nothing is in flight."""
+    connection = Connection(port)
+    connection.send(b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n")
+    lines = connection.answer("GET").body.decode().splitlines()
+    connection.close()
+    values = {name: float(value) for name, value in (line.split() for line in lines if line[:1] not in "# ")}
+    rest = {"mlfn_requests_in_flight": 1, "mlfn_connections": 1, "mlfn_queue_depth": 0}
+    return {name: values[name] for name, value in rest.items() if values[name] != value}
+
+
 def _settled_files(process: subprocess.Popen[bytes], wanted: int) -> int:
     """Return the open files once the server has noticed every close, or after five seconds."""
     give_up = time.monotonic() + 5
@@ -215,9 +244,8 @@ def _pause(process: subprocess.Popen[bytes]) -> None:
 # -- the run ----------------------------------------------------------------------------------------------------------
 
 
-def drive(fuzz: Fuzz, process: subprocess.Popen[bytes], count: int, seed: int) -> dict[str, int]:
+def drive(fuzz: Fuzz, process: subprocess.Popen[bytes], count: int, rng: random.Random) -> dict[str, int]:
     """Send ``count`` requests and watch ``process``; return what was measured."""
-    rng = random.Random(seed)
     pid = process.pid
     files_before = _open_files(pid)
     early_bytes = 0
@@ -246,6 +274,8 @@ def drive(fuzz: Fuzz, process: subprocess.Popen[bytes], count: int, seed: int) -
     grown = _resident_bytes(pid) - early_bytes
     if files_left > 0:
         fuzz.found("connections stay open", b"", files=files_left)
+    for name, value in _left_over(fuzz.port).items():
+        fuzz.found(f"{name} is {value} at the end", b"")
     if grown > LEAK_BYTES:
         fuzz.found("memory stays in use", b"", bytes=grown)
     return {"sent": sent, "grown_bytes": grown, "files_left": files_left}
@@ -259,6 +289,7 @@ def main() -> int:
     parser.add_argument("--no-reference", action="store_true", help="leave the ASGI server out")
     options = parser.parse_args()
     begun = time.monotonic()
+    rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / f"{MODEL}.onnx"
         write_model(model)
@@ -271,12 +302,12 @@ def main() -> int:
         asgi_env = {"MLFN_MODEL_PATH": str(model), "MLFN_NAME": MODEL}
         with running(ours, port, Path(folder) / "ours.log") as process:
             if options.no_reference:
-                fuzz = Fuzz(port, None)
-                measured = drive(fuzz, process, options.count, options.seed)
+                fuzz = Fuzz(port, None, rng)
+                measured = drive(fuzz, process, options.count, rng)
             else:
                 with running(asgi, reference, Path(folder) / "asgi.log", asgi_env):
-                    fuzz = Fuzz(port, reference)
-                    measured = drive(fuzz, process, options.count, options.seed)
+                    fuzz = Fuzz(port, reference, rng)
+                    measured = drive(fuzz, process, options.count, rng)
             if process.poll() is not None:
                 log = (Path(folder) / "ours.log").read_text()[-3000:]
                 fuzz.found("the server stopped", b"", code=process.returncode, log=log)
