@@ -126,55 +126,55 @@ def _overview(found: tuple[FunctionStatus, ...], *, wide: bool) -> str:
 
 def _page(status: FunctionStatus) -> Iterator[str]:
     now = time.time()
-    facts = [
-        ("name", status.name),
-        ("url", status.url),
-        ("ready", _yes(status.ready)),
-        ("model", f"{status.format}, {status.digest}"),
-        ("deployed", f"{ago(now - status.created_at)} ago on {status.platform}"),
-        (
-            "settings",
-            ", ".join(f"{key}={value}" for key, value in asdict(status.spec).items() if key not in ("name", "env")),
-        ),
-        ("env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"),
-    ]
-    yield from (f"{label + ':':<10} {text}" for label, text in facts)
+    yield from (f"{label + ':':<10} {text}" for label, text in _facts(status, now))
     yield from ("", signature_table(status.signature))
-    shares = {share.revision: share.percent for share in status.traffic}
-    yield from _section(
-        ("REVISION", "TRAFFIC", "STATE", "AGE", "DIGEST"),
-        [
-            (r.name, f"{shares.get(r.name, 0)} %", r.state, ago(now - r.created_at), r.digest[:19])
-            for r in status.revisions
-        ],
-        "no revisions",
-    )
-    yield from _section(
-        ("INSTANCE", "REVISION", "STATE", "PID", "AGE", "MEMORY", "IN FLIGHT", "RESTARTS"),
-        [
-            (
-                i.id,
-                i.revision,
-                i.state,
-                str(i.pid or ""),
-                ago(now - i.started_at),
-                _mib(i.memory_bytes),
-                str(i.in_flight),
-                str(i.restarts),
-            )
-            for i in status.instances
-        ],
-        "no instances: the next request starts one",
-    )
-    yield from _section(
-        ("SCALED", "REVISION", "FROM", "TO", "BECAUSE"),
-        [
-            (f"{ago(now - d.at)} ago", d.revision, str(d.before), str(d.after), d.reason)
-            for d in status.decisions[-_SHOWN_DECISIONS:]
-        ],
-        "not scaled yet",
-    )
+    yield from _section(("REVISION", "TRAFFIC", "STATE", "AGE", "DIGEST"), _revisions(status, now), "no revisions")
+    heads = ("INSTANCE", "REVISION", "STATE", "PID", "AGE", "MEMORY", "IN FLIGHT", "RESTARTS")
+    yield from _section(heads, _instances(status, now), "no instances: the next request starts one")
+    yield from _section(("SCALED", "REVISION", "FROM", "TO", "BECAUSE"), _decisions(status, now), "not scaled yet")
     yield from ("", "last errors:", *(f"  {each}" for each in status.last_errors or ("none",)))
+
+
+def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
+    settings = {key: value for key, value in asdict(status.spec).items() if key not in ("name", "env")}
+    yield "name", status.name
+    yield "url", status.url
+    yield "ready", _yes(status.ready)
+    yield "model", f"{status.format}, {status.digest}"
+    yield "deployed", f"{ago(now - status.created_at)} ago on {status.platform}"
+    yield "settings", ", ".join(f"{key}={value}" for key, value in settings.items())
+    yield "env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"
+
+
+def _revisions(status: FunctionStatus, now: float) -> list[tuple[str, ...]]:
+    shares = {share.revision: share.percent for share in status.traffic}
+    return [
+        (each.name, f"{shares.get(each.name, 0)} %", each.state, ago(now - each.created_at), each.digest[:19])
+        for each in status.revisions
+    ]
+
+
+def _instances(status: FunctionStatus, now: float) -> list[tuple[str, ...]]:
+    return [
+        (
+            each.id,
+            each.revision,
+            each.state,
+            str(each.pid or ""),
+            ago(now - each.started_at),
+            _mib(each.memory_bytes),
+            str(each.in_flight),
+            str(each.restarts),
+        )
+        for each in status.instances
+    ]
+
+
+def _decisions(status: FunctionStatus, now: float) -> list[tuple[str, ...]]:
+    return [
+        (f"{ago(now - each.at)} ago", each.revision, str(each.before), str(each.after), each.reason)
+        for each in status.decisions[-_SHOWN_DECISIONS:]
+    ]
 
 
 def _section(heads: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) -> list[str]:

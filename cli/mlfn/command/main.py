@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mlfn.command.options import CONTEXT, NearGroup
+from mlfn.command.options import CONTEXT, unknown_command
 from mlfn.command.output import report, say
 from mlfn.errors import InvalidInput, MlfnError
 from mlfn.nearest import did_you_mean
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name: module below mlfn.command, and the line in `mlfn --help` (a test holds it equal to the command's own)."""
 
 
-class LazyGroup(NearGroup):
+class LazyGroup(click.Group):
     """List commands from a table and import each when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -58,6 +58,14 @@ class LazyGroup(NearGroup):
         found = getattr(module, "list_functions" if cmd_name == "list" else cmd_name)
         assert isinstance(found, click.Command)
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command, or offer the nearest."""
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise unknown_command(args[0], COMMANDS, ctx.command_path)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list without importing a command."""

@@ -6,17 +6,17 @@ reports all that is wrong at once. Used while commands are defined; nothing of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import click
 
-from mlfn.command.output import Format
+from mlfn.command.output import Format, FormatType
 from mlfn.errors import InvalidInput
 from mlfn.nearest import did_you_mean
 from mlfn.settings.fields import FIELDS, Field
 
-__all__ = ["CONTEXT", "PLATFORM", "NearGroup", "output_option", "setting_options"]
+__all__ = ["CONTEXT", "PLATFORM", "NearGroup", "output_option", "setting_options", "unknown_command"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PLATFORM = ("platform",)
@@ -32,39 +32,16 @@ class NearGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command, or offer the nearest."""
-        known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
-            raise InvalidInput(
-                f"unknown command {args[0]!r}",
-                hints=(*did_you_mean(args[0], known), f"{ctx.command_path} --help lists the commands"),
-            )
+        if args[0] not in self.commands and not args[0].startswith("-") and not ctx.resilient_parsing:
+            raise unknown_command(args[0], self.commands, ctx.command_path)
         return super().resolve_command(ctx, args)
 
 
-class FormatType(click.ParamType[Format]):
-    """Take one of the forms that a command can print."""
-
-    name = "format"
-
-    def __init__(self, forms: tuple[Format, ...]) -> None:
-        self.forms = forms
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Format:
-        """Return the form, or offer the nearest."""
-        if value not in self.forms:
-            raise InvalidInput(
-                f"-o: unknown form of output {str(value)!r}, expected one of {', '.join(self.forms)}",
-                hints=did_you_mean(str(value), map(str, self.forms)),
-            )
-        return Format(value)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[click.shell_completion.CompletionItem]:
-        """Complete the name of a form."""
-        from click.shell_completion import CompletionItem
-
-        return [CompletionItem(form.value) for form in self.forms if form.startswith(incomplete)]
+def unknown_command(name: str, known: Iterable[str], path: str) -> InvalidInput:
+    """Return the refusal of a command that does not exist below ``path``."""
+    return InvalidInput(
+        f"unknown command {name!r}", hints=(*did_you_mean(name, known), f"{path} --help lists the commands")
+    )
 
 
 def output_option(*forms: Format) -> Callable[[_Command], _Command]:

@@ -11,9 +11,16 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from mlfn.errors import InvalidInput
+from mlfn.nearest import did_you_mean
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from mlfn.errors import MlfnError
     from mlfn.function import Finding
     from mlfn.platforms import Progress
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Format",
+    "FormatType",
     "ago",
     "print_data",
     "print_findings",
@@ -52,6 +60,30 @@ class Format(StrEnum):
     def is_data(self) -> bool:
         """Tell whether a program reads it, so that it has to hold everything."""
         return self in (Format.JSON, Format.YAML)
+
+
+class FormatType(click.ParamType[Format]):
+    """Take one of the forms that a command can print: the type of ``-o``."""
+
+    name = "format"
+
+    def __init__(self, forms: tuple[Format, ...]) -> None:
+        self.forms = forms
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Format:
+        """Return the form, or offer the nearest."""
+        if value not in self.forms:
+            raise InvalidInput(
+                f"-o: unknown form of output {str(value)!r}, expected one of {', '.join(self.forms)}",
+                hints=did_you_mean(str(value), map(str, self.forms)),
+            )
+        return Format(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Complete the name of a form."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(form.value) for form in self.forms if form.startswith(incomplete)]
 
 
 def print_data(document: Mapping[str, object], form: Format) -> None:

@@ -39,7 +39,7 @@ def setting(kind: Kind, default: object, reason: str, *, unit: str = "", key: st
     """Return a dataclass field that carries what the resolver, the help texts and the reference say about it."""
     about = {"kind": kind, "reason": reason, "unit": unit, "key": key, "env": env}
     if isinstance(default, dict):
-        return field(default_factory=lambda: dict(default), metadata=about)
+        return field(default_factory=dict, metadata=about)
     return field(default=default, metadata=about)
 
 
@@ -177,16 +177,10 @@ class Field:
     unit: str
     reason: str
     env: str
-
-    @property
-    def option(self) -> str:
-        """Return the command-line option that sets it."""
-        return "--" + self.key.rpartition(".")[2].replace("_", "-")
-
-    @property
-    def parameter(self) -> str:
-        """Return the name under which a command receives the option."""
-        return self.key.replace(".", "_")
+    option: str
+    """The command-line option that sets it."""
+    parameter: str
+    """The name under which a command receives the option."""
 
 
 SECTIONS: dict[str, type] = {
@@ -206,8 +200,18 @@ def _describe(section: str, owner: type) -> dict[str, Field]:
             continue
         key = f"{section}.{about['key'] or each.name}".lstrip(".")
         env = about["env"] or "MLFN_" + key.upper().replace(".", "_")
-        default = getattr(blank, each.name)
-        found[key] = Field(key, section, each.name, about["kind"], default, about["unit"], about["reason"], env)
+        found[key] = Field(
+            key=key,
+            section=section,
+            attribute=each.name,
+            kind=about["kind"],
+            default=getattr(blank, each.name),
+            unit=about["unit"],
+            reason=about["reason"],
+            env=env,
+            option="--" + key.rpartition(".")[2].replace("_", "-"),
+            parameter=key.replace(".", "_"),
+        )
     return found
 
 
