@@ -122,7 +122,7 @@ def server_settings() -> Iterator[str]:
     rows = [
         (
             f"`MLFN_{name.upper()}`",
-            f"`{field.type}`",
+            f"`{str(field.type).removesuffix(' | None')}`",
             "" if field.default in ("", None) else f"`{field.default}`",
             why[name],
         )
