@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from mlfn_runtime.counters import LATENCY_BOUNDS_S
 from mlfn_runtime.trace import TraceIds, parse_traceparent
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ _TOKEN = re.compile(rb"[!#-\[\]-~]{1,128}")
 """Visible ASCII without quote and backslash: what may stand in a header and in a JSON string as it is."""
 
 _MOST_PATHS = 256
+_perf_counter = time.perf_counter
 
 
 class Access:
@@ -54,31 +56,36 @@ class Access:
         exchange.trace_id = (traceparent and parse_traceparent(traceparent)) or self._trace_ids.make()
         self._counters.in_flight += 1
 
-    def record(self, exchange: Exchange, status: int, size: int) -> None:
-        """Count the answer and write its line."""
-        seconds = time.perf_counter() - exchange.started
+    def record(self, exchange: Exchange, status: int, size: int) -> float:
+        """Count the answer, write its line and return the time (of ``time.perf_counter``)."""
+        now = _perf_counter()
+        seconds = now - exchange.started
         counters = self._counters
         counters.in_flight -= 1
         responses = counters.responses
         responses[status] = responses.get(status, 0) + 1
         latency = counters.latency
-        latency.counts[bisect_left(latency.bounds, seconds)] += 1
+        latency.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
         latency.total += seconds
-        path = self._paths.get(exchange.path) or self._quoted(exchange.path)
-        level = "info" if status < 500 else "error"
-        model = ""
-        if exchange.model:
-            quoted = self._names.get(exchange.model) or self._quoted_name(exchange.model)
-            model = f',"model":{quoted},"rows":{exchange.rows},"run_rows":{exchange.run_rows}'
+        model = exchange.model
+        if model:
+            quoted = self._names.get(model) or self._quoted_name(model)
+            extra = f',"model":{quoted},"rows":{exchange.rows},"run_rows":{exchange.run_rows}'
+        else:
+            extra = ""
         if exchange.context:
-            model += "," + orjson.dumps(exchange.context).decode()[1:-1]
-        self._log.write(
-            f'{{"time":"{self._log.now()}","level":"{level}","request_id":"{exchange.request_id}",'
-            f'"trace_id":"{exchange.trace_id}","method":"{exchange.method.decode()}","path":{path},"status":{status},'
-            f'"ms":{seconds * 1000:.3f},"bytes_in":{len(exchange.body)},"bytes_out":{size}{model}}}\n'
+            extra += "," + orjson.dumps(exchange.context).decode()[1:-1]
+        path = self._paths.get(exchange.path) or self._quoted(exchange.path)
+        log = self._log
+        log.write(
+            f'{{"time":"{log.stamp()}","level":"{"info" if status < 500 else "error"}",'
+            f'"request_id":"{exchange.request_id}","trace_id":"{exchange.trace_id}",'
+            f'"method":"{exchange.method.decode()}","path":{path},'
+            f'"status":{status},"ms":{seconds * 1000:.3f},"bytes_in":{len(exchange.body)},"bytes_out":{size}{extra}}}\n'
         )
         if exchange.on_recorded is not None:
             exchange.on_recorded()
+        return now
 
     def _quoted(self, path: bytes) -> str:
         quoted = orjson.dumps(path.decode("utf-8", "replace")[:1024]).decode()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from mlfn_runtime.errors import RequestError, StartError
-from mlfn_runtime.merging import split
+from mlfn_runtime.merging import rows_of, split
 from mlfn_runtime.synthesis import FREE_LENGTHS, synthesise
 
 if TYPE_CHECKING:
@@ -91,14 +91,17 @@ def calibrate(backend: Backend, clock: Callable[[], float]) -> Calibration:
     run_s = _timed(backend, inputs, clock)
     if run_s < 0.02:
         run_s = min(run_s, *(_timed(backend, inputs, clock) for _ in range(3)))
-    if backend.signature.batch_axis is None:
+    if not _may_have_a_batch(backend.signature):
         why = "not merged: the first axis is not one batch axis in every input and output"
         return Calibration(inputs, run_s, 0.0, False, why)
     if run_s > _TOO_SLOW_TO_PROVE_S:
         return Calibration(inputs, run_s, 0.0, False, f"not merged: one run takes {run_s * 1000:.0f} ms")
     pair = synthesise(backend.signature, 2, free)
+    named = backend.signature.batch_axis is not None
     try:
         proved = _rows_are_independent(backend, pair)
+        if proved and not named:
+            proved = _rows_are_independent(backend, synthesise(backend.signature, 5, free))
         pair_s = _timed(backend, pair, clock) if proved else 0.0
     except RequestError as error:
         return Calibration(inputs, run_s, 0.0, False, f"not merged: a run of two rows failed: {error.message}")
@@ -148,12 +151,24 @@ def _timed(backend: Backend, inputs: Arrays, clock: Callable[[], float]) -> floa
     return clock() - start
 
 
-def _rows_are_independent(backend: Backend, pair: Arrays) -> bool:
-    together = split(backend.predict(pair), (1, 1))
+def _may_have_a_batch(signature: ModelSignature) -> bool:
+    """Say whether the first axis may be the batch: one symbol everywhere, or free and without a symbol everywhere.
+
+    Exporters of classical models (skl2onnx) leave their axes without symbols; for them the run has to prove more.
+    """
+    if signature.batch_axis == 0:
+        return True
+    specs = (*signature.inputs, *signature.outputs)
+    return all(spec.shape and spec.shape[0] == -1 and not spec.symbols[0] for spec in specs)
+
+
+def _rows_are_independent(backend: Backend, inputs: Arrays) -> bool:
+    rows = rows_of(inputs)
+    together = split(backend.predict(inputs), (1,) * rows)
     if together is None:
         return False
     for row, part in enumerate(together):
-        alone = backend.predict({name: array[row : row + 1] for name, array in pair.items()})
+        alone = backend.predict({name: array[row : row + 1] for name, array in inputs.items()})
         if any(not _equal(alone[name], part[name]) for name in alone):
             return False
     return True

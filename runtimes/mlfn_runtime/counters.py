@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-__all__ = ["Counters", "Histogram"]
+__all__ = ["LATENCY_BOUNDS_S", "ROWS_BOUNDS", "Counters", "Histogram"]
 
 LATENCY_BOUNDS_S = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS_BOUNDS = (1, 2, 4, 8, 16, 32, 64, 128)

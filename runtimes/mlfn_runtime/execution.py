@@ -6,11 +6,12 @@ is alone runs at once; jobs that came while the model was busy, or in the same t
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mlfn_runtime.errors import RequestError
 from mlfn_runtime.merging import merge, merge_key, rows_of, split
@@ -27,20 +28,23 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
     Predict = Callable[[Arrays], Arrays]
     Outcome = InferenceResult | RequestError
+    Reply = Callable[[Outcome], None]
 
-__all__ = ["Job", "LoopExecutor", "WorkerExecutor", "run_together"]
+__all__ = ["LoopExecutor", "MergeLimit", "WorkerBounds", "WorkerExecutor"]
+
+
+_perf_counter = time.perf_counter
 
 
 class Job:
     """Hold one inference that waits for its run."""
 
-    __slots__ = ("deadline", "inputs", "key", "queued_at", "reply", "rows")
+    __slots__ = ("inputs", "key", "queued_at", "reply", "rows")
 
-    def __init__(self, inputs: Arrays, reply: Callable[[Outcome], None], queued_at: float, deadline: float) -> None:
+    def __init__(self, inputs: Arrays, reply: Reply, queued_at: float) -> None:
         self.inputs = inputs
         self.reply = reply
         self.queued_at = queued_at
-        self.deadline = deadline
         self.rows = rows_of(inputs)
         self.key = merge_key(inputs)
 
@@ -56,18 +60,18 @@ def run_together(predict: Predict, jobs: Sequence[Job]) -> list[Outcome]:
             return outcomes
     alone: list[Outcome] = []
     for job in jobs:
-        start = time.perf_counter()
+        start = _perf_counter()
         try:
             outputs = predict(job.inputs)
         except RequestError as error:
             alone.append(error)
         else:
-            alone.append(InferenceResult(outputs, job.rows, start - job.queued_at, time.perf_counter() - start))
+            alone.append(InferenceResult(outputs, job.rows, start - job.queued_at, _perf_counter() - start))
     return alone
 
 
 def _run_merged(predict: Predict, jobs: Sequence[Job]) -> list[Outcome] | None:
-    start = time.perf_counter()
+    start = _perf_counter()
     rows = [job.rows for job in jobs]
     try:
         parts = split(predict(merge([job.inputs for job in jobs])), rows)
@@ -75,7 +79,7 @@ def _run_merged(predict: Predict, jobs: Sequence[Job]) -> list[Outcome] | None:
         return None
     if parts is None:
         return None
-    run_s = time.perf_counter() - start
+    run_s = _perf_counter() - start
     total = sum(rows)
     return [InferenceResult(part, total, start - job.queued_at, run_s) for job, part in zip(jobs, parts, strict=True)]
 
@@ -90,15 +94,10 @@ class LoopExecutor:
         self._counters = counters
         self._jobs: list[Job] = []
 
-    @property
-    def waiting(self) -> int:
-        """Return how many jobs wait; never more than the rows of one run."""
-        return len(self._jobs)
-
-    def submit(self, job: Job) -> None:
+    def submit(self, inputs: Arrays, reply: Reply) -> None:
         """Take one job; it runs at the end of this turn of the loop, or now when a run is full."""
         jobs = self._jobs
-        jobs.append(job)
+        jobs.append(Job(inputs, reply, _perf_counter()))
         if len(jobs) == 1:
             self._loop.call_soon(self._flush)
         elif len(jobs) >= self._merge_rows:
@@ -106,21 +105,23 @@ class LoopExecutor:
 
     def _flush(self) -> None:
         jobs, self._jobs = self._jobs, []
-        if self._merge_rows > 1 and len(jobs) > 1:
-            for group in _grouped(jobs, self._merge_rows):
-                self._run(group)
-        else:
-            for job in jobs:
-                self._run([job])
-
-    def _run(self, jobs: list[Job]) -> None:
-        outcomes = run_together(self._predict, jobs)
-        count_run(self._counters, jobs, outcomes)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.reply(outcome)
+        for group in _grouped(jobs, self._merge_rows):
+            outcomes = run_together(self._predict, group)
+            count_run(self._counters, group, outcomes)
+            deliver(self._loop, group, outcomes)
 
     def close(self) -> None:
         """Nothing to stop: what was taken has run by the end of its turn."""
+
+
+class WorkerBounds(NamedTuple):
+    """Say how many threads run the model, how many jobs may wait for them and how long, how many rows share a run."""
+
+    workers: int
+    max_queue: int
+    timeout_s: float
+    run_s: float
+    limit: MergeLimit
 
 
 class WorkerExecutor:
@@ -130,29 +131,33 @@ class WorkerExecutor:
     """
 
     def __init__(
-        self, predict: Predict, workers: int, limit: MergeLimit, loop: asyncio.AbstractEventLoop, counters: Counters
+        self, predict: Predict, bounds: WorkerBounds, loop: asyncio.AbstractEventLoop, counters: Counters
     ) -> None:
         self._predict = predict
-        self._limit = limit
+        self._bounds = bounds
+        self._limit = bounds.limit
         self._loop = loop
         self._counters = counters
         self._jobs: deque[Job] = deque()
-        self._idle = workers
-        self._workers = workers
+        self._idle = bounds.workers
         self._runs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
-        for number in range(workers):
+        for number in range(bounds.workers):
             threading.Thread(target=self._work, name=f"model-{number}", daemon=True).start()
 
-    @property
-    def waiting(self) -> int:
-        """Return how many jobs wait for a thread."""
-        return len(self._jobs)
-
-    def submit(self, job: Job) -> None:
+    def submit(self, inputs: Arrays, reply: Reply) -> None:
         """Take one job; it starts now when a thread is free."""
-        self._jobs.append(job)
+        waiting = len(self._jobs)
+        if waiting >= self._bounds.max_queue:
+            self._counters.rejected += 1
+            seconds = max(1, math.ceil(waiting * self._bounds.run_s / self._bounds.workers))
+            message = f"the queue is full: {waiting} inferences wait"
+            reply(RequestError(503, message, ((b"retry-after", b"%d" % seconds),)))
+            return
+        self._jobs.append(Job(inputs, reply, _perf_counter()))
         if self._idle:
             self._start_runs()
+        else:
+            self._counters.queue_depth = waiting + 1
 
     def _start_runs(self) -> None:
         while self._idle and self._jobs:
@@ -166,9 +171,9 @@ class WorkerExecutor:
         """Take the oldest job, and those behind it that may share its run; answer those whose time is over."""
         waiting = self._jobs
         first = waiting.popleft()
-        now = time.perf_counter()
-        if now > first.deadline:
-            first.reply(RequestError(504, f"the request waited {now - first.queued_at:.1f} s for a worker"))
+        waited_s = _perf_counter() - first.queued_at
+        if waited_s > self._bounds.timeout_s:
+            deliver(self._loop, [first], [RequestError(504, f"the request waited {waited_s:.1f} s for a worker")])
             return []
         jobs, rows, limit = [first], first.rows, self._limit.rows
         while waiting and first.key is not None and waiting[0].key == first.key and rows + waiting[0].rows <= limit:
@@ -191,12 +196,11 @@ class WorkerExecutor:
             self._limit.observe(first.run_rows, first.run_s)
         self._start_runs()  # before the answers are written: the thread need not wait for them
         count_run(self._counters, jobs, outcomes)
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            job.reply(outcome)
+        deliver(self._loop, jobs, outcomes)
 
     def close(self) -> None:
         """Let the threads end."""
-        for _ in range(self._workers):
+        for _ in range(self._bounds.workers):
             self._runs.put(None)
 
 
@@ -242,23 +246,45 @@ class MergeLimit:
 
 def _grouped(jobs: list[Job], most_rows: int) -> list[list[Job]]:
     """Put jobs that may share a run together, in the order in which they came."""
+    if most_rows <= 1 or len(jobs) == 1:
+        return [[job] for job in jobs]
     groups: list[list[Job]] = []
-    current: dict[tuple[object, ...], tuple[list[Job], int]] = {}
+    open_groups: dict[tuple[object, ...], list[Job]] = {}
+    rows: dict[tuple[object, ...], int] = {}
     for job in jobs:
-        open_group = current.get(job.key) if job.key is not None else None
-        if open_group is not None and open_group[1] + job.rows <= most_rows:
-            open_group[0].append(job)
-            current[job.key] = (open_group[0], open_group[1] + job.rows)  # type: ignore[index]  # found by this key
+        key = job.key
+        if key is not None and key in open_groups and rows[key] + job.rows <= most_rows:
+            open_groups[key].append(job)
+            rows[key] += job.rows
             continue
         group = [job]
         groups.append(group)
-        if job.key is not None:
-            current[job.key] = (group, job.rows)
+        if key is not None:
+            open_groups[key] = group
+            rows[key] = job.rows
     return groups
 
 
+def deliver(loop: asyncio.AbstractEventLoop, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Give each job its outcome; one whose reply fails does not keep the others from theirs."""
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        try:
+            job.reply(outcome)
+        except Exception as error:  # noqa: BLE001  # the supervisor of all replies: the next job is another client's
+            loop.call_exception_handler({"message": "a reply failed", "exception": error})
+            job.reply(RequestError(500, "the server failed on this request; its log says why"))
+
+
 def count_run(counters: Counters, jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-    """Count one run, or the runs that it fell apart into."""
+    """Count one shared run, or the single runs that it fell apart into."""
+    first = outcomes[0]
+    if isinstance(first, InferenceResult) and first.run_rows > jobs[0].rows:
+        counters.inferences += len(jobs)
+        counters.rows += first.run_rows
+        counters.run_s += first.run_s
+        counters.waited_s += sum(outcome.waited_s for outcome in outcomes if isinstance(outcome, InferenceResult))
+        counters.run_rows.observe(first.run_rows)
+        return
     for job, outcome in zip(jobs, outcomes, strict=True):
         if isinstance(outcome, RequestError):
             counters.failures += 1
@@ -266,7 +292,5 @@ def count_run(counters: Counters, jobs: Sequence[Job], outcomes: Sequence[Outcom
         counters.inferences += 1
         counters.rows += job.rows
         counters.waited_s += outcome.waited_s
-    first = outcomes[0]
-    if isinstance(first, InferenceResult):
-        counters.run_rows.observe(first.run_rows)
-        counters.run_s += first.run_s
+        counters.run_s += outcome.run_s
+        counters.run_rows.observe(job.rows)

@@ -16,8 +16,8 @@ from urllib.parse import unquote_to_bytes
 import httptools
 
 from mlfn_runtime.errors import RequestError
-from mlfn_runtime.http_head import CONTINUE, STATUS_LINES, header_block
-from mlfn_runtime.routes import Exchange
+from mlfn_runtime.http_head import CONTINUE, OK_JSON, STATUS_LINES, header_block
+from mlfn_runtime.routes import JSON, Exchange
 
 if TYPE_CHECKING:
     from mlfn_runtime.http_door import HttpDoor
@@ -40,13 +40,18 @@ _WRITE_APART_BYTES = 64 * 1024
 _DISCARD_BYTES = 1 << 20
 """Bytes read and thrown away after a refusal, so that the client gets to read it."""
 
+_MOST_DIGITS = 18
+"""Digits of a Content-Length that are still a number of bytes."""
+
 _perf_counter = time.perf_counter
 
 
 class HttpExchange(Exchange):
     """One exchange of one connection."""
 
-    __slots__ = ("connection", "http10", "keep_alive", "output")
+    keep_alive = True
+    http10 = False
+    output: bytes | list[bytes] | None = None
 
     def __init__(
         self,
@@ -57,13 +62,10 @@ class HttpExchange(Exchange):
         body: bytes,
     ) -> None:
         path, _, query = target.partition(b"?")
-        if b"%" in path:
-            path = unquote_to_bytes(path)
+        if b"%" in path or path[:1] != b"/":
+            path = _decoded(path)
         super().__init__(method, path, query, headers, body)
         self.connection = connection
-        self.keep_alive = True
-        self.http10 = False
-        self.output: bytes | list[bytes] | None = None
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Write the answer, or keep it until those before it are written."""
@@ -71,27 +73,21 @@ class HttpExchange(Exchange):
         door = connection.door
         if not self.keep_alive or door.draining:
             self.keep_alive = False
-            ending = b"connection: close\r\n\r\n"
+            ending = b"\r\nconnection: close\r\n\r\n"
         elif self.http10:
-            ending = b"connection: keep-alive\r\n\r\n"
+            ending = b"\r\nconnection: keep-alive\r\n\r\n"
         else:
-            ending = b"\r\n"
+            ending = b"\r\n\r\n"
         size = len(body)
-        head = b"%bcontent-length: %d\r\nx-request-id: %b\r\n%b%b" % (
-            STATUS_LINES[status],
-            size,
-            self.request_id.encode(),
-            header_block(headers),
-            ending,
-        )
+        start = OK_JSON if headers is JSON and status == 200 else STATUS_LINES[status] + header_block(headers)
+        head = b"%bcontent-length: %d\r\nx-request-id: %b%b" % (start, size, self.request_id.encode(), ending)
         if self.method == b"HEAD":
             self.output, size = head, 0
         elif size < _WRITE_APART_BYTES:
             self.output = head + body
         else:
             self.output = [head, body]
-        door.access.record(self, status, size)
-        connection.write_answers()
+        connection.write_answers(door.access.record(self, status, size))
 
 
 class HttpConnection(asyncio.Protocol):
@@ -101,6 +97,7 @@ class HttpConnection(asyncio.Protocol):
         "_body",
         "_body_size",
         "_discarded",
+        "_fed",
         "_head_size",
         "_headers",
         "_owes_continue",
@@ -108,7 +105,6 @@ class HttpConnection(asyncio.Protocol):
         "_pipeline",
         "_reading",
         "_refusal",
-        "_started",
         "_target",
         "_transport",
         "_writable",
@@ -127,8 +123,8 @@ class HttpConnection(asyncio.Protocol):
         self._writable = True
         self._owes_continue = False
         self._discarded = 0
+        self._fed = 0
         self._refusal: RequestError | None = None
-        self._started = 0.0
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._reset()
 
@@ -161,7 +157,8 @@ class HttpConnection(asyncio.Protocol):
             return
         if self.phase == IDLE:
             self.phase = HEAD
-            self.since = self._started = _perf_counter()
+            self.since = _perf_counter()
+        self._fed = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -197,7 +194,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_url(self, url: bytes) -> None:
         """Collect the target; a pipelined request begins here."""
-        if not self._target:
+        if self.phase == WAITING:  # pipelined behind one that is not answered yet
             self.phase = HEAD
             self.since = _perf_counter()
         self._target += url
@@ -213,18 +210,20 @@ class HttpConnection(asyncio.Protocol):
         """Refuse by the head alone what need not be read."""
         self.phase = BODY
         headers = self._headers
+        fields = dict(headers)
         settings = self.door.settings
-        size = len(self._target)
-        for name, value in headers:
-            size += len(name) + len(value)
-            if name == b"content-length":
-                if len(value) > 18 or int(value) > settings.max_body_bytes:
-                    self._stop(self._body_too_large())
-            elif name == b"expect":
-                if value.lower() != b"100-continue":
-                    self._stop(RequestError(417, "expect: expected 100-continue, got another expectation"))
-                self._owes_continue = self._parser.get_http_version() == "1.1"
-        if size > settings.max_head_bytes or len(headers) > settings.max_headers:
+        length = fields.get(b"content-length")
+        if length is not None and (len(length) > _MOST_DIGITS or int(length) > settings.max_body_bytes):
+            self._stop(self._body_too_large())
+        if b"expect" in fields:
+            if fields[b"expect"].lower() != b"100-continue":
+                self._stop(RequestError(417, "expect: expected 100-continue, got another expectation"))
+            self._owes_continue = self._parser.get_http_version() == "1.1"
+        if self._head_size + self._fed > settings.max_head_bytes:  # else the head is smaller for sure
+            size = len(self._target) + sum(len(name) + len(value) for name, value in headers)
+            if size > settings.max_head_bytes:
+                self._stop(self._head_too_large())
+        if len(headers) > settings.max_headers:
             self._stop(self._head_too_large())
         if self._owes_continue and not self._pipeline:
             self._owes_continue = False
@@ -242,33 +241,36 @@ class HttpConnection(asyncio.Protocol):
         """Hand one whole request on."""
         parts = self._body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        parser = self._parser
+        parser, pipeline = self._parser, self._pipeline
         exchange = HttpExchange(self, parser.get_method(), self._target, self._headers, body)
-        exchange.keep_alive = parser.should_keep_alive()
-        exchange.started = self._started if not self._pipeline else self.since
-        version = parser.get_http_version()
+        exchange.started = self.since
         self.phase = WAITING
         self._reset()
-        self._pipeline.append(exchange)
+        pipeline.append(exchange)
         door = self.door
         door.access.begin(exchange)
-        if version != "1.1":
-            if version != "1.0":
+        fields = exchange.fields
+        if not parser.should_keep_alive() or b"connection" in fields:  # else it can only be HTTP/1.1
+            exchange.keep_alive = parser.should_keep_alive()
+            version = parser.get_http_version()
+            if version not in ("1.1", "1.0"):
                 exchange.keep_alive = False
                 exchange.fail(RequestError(400, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}"))
                 return
-            exchange.http10 = True
-        elif b"host" not in exchange.fields:
-            exchange.keep_alive = False
-            exchange.fail(RequestError(400, "expected a Host header, got none"))
-            return
-        if len(self._pipeline) >= _MOST_PIPELINED:
+            exchange.http10 = version == "1.0"
+        if len(fields) != len(exchange.headers) or b"host" not in fields:
+            refusal = _bad_host(exchange)
+            if refusal is not None:
+                exchange.keep_alive = False
+                exchange.fail(refusal)
+                return
+        if len(pipeline) >= _MOST_PIPELINED:
             self._regulate()
         door.dispatch(exchange)
 
     # -- answers --
 
-    def write_answers(self) -> None:
+    def write_answers(self, now: float) -> None:
         """Write the answers that are next in order."""
         pipeline, transport = self._pipeline, self._transport
         while pipeline:
@@ -286,7 +288,7 @@ class HttpConnection(asyncio.Protocol):
                 return
         if self.phase == WAITING:
             self.phase = IDLE
-            self.since = self._started = _perf_counter()
+            self.since = now
         if self._owes_continue:
             self._owes_continue = False
             transport.write(CONTINUE)
@@ -379,3 +381,20 @@ class HttpConnection(asyncio.Protocol):
 
 def _malformed(error: httptools.HttpParserError) -> RequestError:
     return RequestError(400, f"expected an HTTP/1.1 request, got a malformed one: {error}")
+
+
+def _decoded(path: bytes) -> bytes:
+    """Return the path of a target that is percent-encoded or in absolute form."""
+    if path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
+        rest = path.split(b"//", 1)[1]
+        slash = rest.find(b"/")
+        path = rest[slash:] if slash >= 0 else b"/"
+    return unquote_to_bytes(path)
+
+
+def _bad_host(exchange: HttpExchange) -> RequestError | None:
+    """Refuse what RFC 9112 wants refused: HTTP/1.1 without a Host, and more than one Host."""
+    hosts = sum(name == b"host" for name, _ in exchange.headers)
+    if hosts > 1 or (not hosts and not exchange.http10):
+        return RequestError(400, f"expected one Host header, got {hosts or 'none'}")
+    return None

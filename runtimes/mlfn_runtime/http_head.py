@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlfn_runtime.routes import Headers
 
-__all__ = ["CONTINUE", "STATUS_LINES", "header_block"]
+__all__ = ["CONTINUE", "OK_JSON", "STATUS_LINES", "header_block"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 STATUS_LINES: dict[int, bytes] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
+
+OK_JSON = STATUS_LINES[200] + b"content-type: application/json\r\n"
+"""What most answers begin with."""
 
 _blocks: dict[Headers, bytes] = {}
 _MOST_BLOCKS = 64

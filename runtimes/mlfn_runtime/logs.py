@@ -43,6 +43,7 @@ class JsonLog:
         self._lines: list[str] = []
         self._second = 0
         self._second_text = ""
+        self._stamp = ""
         self._file = 1 if path is None else _open(path)
         self._written = 0 if path is None else os.fstat(self._file).st_size
 
@@ -54,6 +55,12 @@ class JsonLog:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._second_text}.{int((now - second) * 1000):03d}Z"
+
+    def stamp(self) -> str:
+        """Return the time for a line of a request: taken once for the lines of one turn of the loop."""
+        if not self._lines:
+            self._stamp = self.now()
+        return self._stamp
 
     def write(self, line: str) -> None:
         """Take one line with its end."""

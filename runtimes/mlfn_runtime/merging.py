@@ -32,9 +32,13 @@ def merge_key(inputs: Arrays) -> tuple[object, ...] | None:
 
     None for inputs that cannot be merged with any: no rows, or inputs of different numbers of rows.
     """
+    if len(inputs) == 1:  # most models
+        for array in inputs.values():
+            shape = array.shape
+            return shape[1:] if shape and shape[0] else None
     key: list[object] = []
     rows = -1
-    for name in sorted(inputs) if len(inputs) > 1 else inputs:
+    for name in sorted(inputs):
         shape = inputs[name].shape
         if not shape or shape[0] == 0 or (rows != -1 and shape[0] != rows):
             return None

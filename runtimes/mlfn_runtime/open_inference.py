@@ -23,7 +23,6 @@ __all__ = ["OpenInferenceCodec", "parse_json"]
 
 _EMPTY: frozenset[str] = frozenset()
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_DATATYPE_OF_DTYPE = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 
 def parse_json(text: bytes | memoryview) -> Any:
@@ -42,6 +41,7 @@ class OpenInferenceCodec:
         self._version = version
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = tuple(spec.name for spec in signature.outputs)
+        self._datatypes = {spec.name: spec.datatype for spec in signature.outputs}
 
     def decode(self, body: bytes, json_length: int | None = None) -> InferenceRequest:
         """Read a request; ``json_length`` is given when binary tensors follow the JSON."""
@@ -167,7 +167,7 @@ class OpenInferenceCodec:
             array = outputs[name]
             tensor: dict[str, object] = {
                 "name": name,
-                "datatype": _DATATYPE_OF_DTYPE.get(array.dtype, "BYTES"),
+                "datatype": self._datatypes[name],
                 "shape": array.shape,
             }
             if name in request.binary:

@@ -170,13 +170,9 @@ def _openwhisk_paths() -> JsonObject:
             "post": {
                 "operationId": "openwhiskRun",
                 "summary": "OpenWhisk: run the model once; a request that can't be answered is 200 with `error`.",
-                "requestBody": {
-                    "required": True,
-                    "content": {"application/json": {"schema": ref("OpenWhiskRun")}},
-                },
+                "requestBody": {"content": {"application/json": {"schema": ref("OpenWhiskRun")}}},
                 "responses": {
                     "200": _json_answer("OpenWhiskAnswer", "The outputs, or `error`."),
-                    **refused,
                     **_errors_of_a_body(),
                 },
             }

@@ -161,6 +161,10 @@ def _nested(datatype: str, shape: Sequence[int]) -> JsonObject:
 
 def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:
     length = prod(shape)
+    item = _item(spec.datatype)
+    data: JsonObject = {"type": "array", "items": item, "minItems": length, "maxItems": length}
+    if not shape:
+        data = {"anyOf": [item, data]}
     return {
         "type": "object",
         "description": f"Shape {list(spec.shape)}; `data` is flat, in row-major order.",
@@ -169,7 +173,7 @@ def _input_schema(spec: TensorSpec, shape: Sequence[int]) -> JsonObject:
             "name": {"const": spec.name},
             "datatype": {"const": spec.datatype},
             "shape": {"const": list(shape)},
-            "data": {"type": "array", "items": _item(spec.datatype), "minItems": length, "maxItems": length},
+            "data": data,
         },
     }
 
@@ -219,9 +223,6 @@ def fixed_schemas() -> JsonObject:
     words: JsonObject = {"type": "array", "items": word}
     tensors: JsonObject = {"type": "array", "items": _object(name=word, datatype=word, shape={"type": "array"})}
     event = _object(specversion={"enum": ["1.0"]}, id=filled, source=filled, type=filled)
-    envelope = _object(value=ref("InferenceRequest"))
-    for context in ("namespace", "action_name", "action_version", "activation_id", "transaction_id"):
-        envelope["properties"][context] = word
     asked = {"data": ref("InferenceRequest"), "datacontenttype": {"enum": ["application/json", None]}}
     return {
         "Error": _object(error=word),
@@ -237,7 +238,10 @@ def fixed_schemas() -> JsonObject:
         "EventAnswer": {**event, "properties": {**event["properties"], "data": ref("InferenceResponse")}},
         "OpenWhiskInit": {"type": "object", "properties": {"value": {"type": "object"}}},
         "OpenWhiskOk": _object(ok={"const": True}),
-        "OpenWhiskRun": envelope,
+        "OpenWhiskRun": {
+            "description": 'An activation: {"value": …} with an Open Inference request, or inputs by name; anything else '
+            "is answered too, with 200 and `error`, because only 200 keeps the container."
+        },
         "OpenWhiskAnswer": {"anyOf": [ref("InferenceResponse"), {"type": "object", "required": ["error"]}]},
     }
 

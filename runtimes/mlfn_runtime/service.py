@@ -5,13 +5,11 @@ Life: loading, warming (the inferences before ready), ready, draining; or failed
 
 from __future__ import annotations
 
-import math
-import time
 from typing import TYPE_CHECKING
 
 from mlfn_runtime.calibration import choose
 from mlfn_runtime.errors import RequestError
-from mlfn_runtime.execution import Job, LoopExecutor, MergeLimit, WorkerExecutor
+from mlfn_runtime.execution import LoopExecutor, MergeLimit, WorkerBounds, WorkerExecutor
 from mlfn_runtime.open_inference import OpenInferenceCodec
 
 if TYPE_CHECKING:
@@ -75,7 +73,8 @@ class ModelService:
             if plan.merge_rows > 1:
                 limit.seed(1, calibration.run_s)
                 limit.seed(2, calibration.pair_s)
-            self._executor = WorkerExecutor(backend.predict, plan.workers, limit, self._loop, self.counters)
+            bounds = WorkerBounds(plan.workers, self._max_queue, self._timeout_s, plan.run_s, limit)
+            self._executor = WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
         self.plan = plan
         self.signature = backend.signature
         self.codec = OpenInferenceCodec(backend.signature, self.name, self.version)
@@ -89,27 +88,15 @@ class ModelService:
 
     def submit(self, request: InferenceRequest, reply: Callable[[InferenceResult | RequestError], None]) -> None:
         """Run one inference; ``reply`` is called once, on the loop, perhaps before this returns."""
-        executor = self._executor
-        if executor is None:
+        if self._executor is None:
             reply(self._not_ready())
-            return
-        if executor.waiting >= self._max_queue:
-            self.counters.rejected += 1
-            reply(self._full(executor.waiting))
-            return
-        now = time.perf_counter()
-        executor.submit(Job(request.inputs, reply, now, now + self._timeout_s))
+        else:
+            self._executor.submit(request.inputs, reply)
 
     def close(self) -> None:
         """Let the worker threads end; what they run now is finished first."""
         if self._executor is not None:
             self._executor.close()
-
-    def _full(self, waiting: int) -> RequestError:
-        run_s = self.plan.run_s if self.plan else 1.0
-        seconds = max(1, math.ceil(waiting * run_s))
-        message = f"the queue is full: {waiting} inferences wait"
-        return RequestError(503, message, ((b"retry-after", b"%d" % seconds),))
 
     def _not_ready(self) -> RequestError:
         message = f'the model "{self.name}" is not ready: {self.state}'

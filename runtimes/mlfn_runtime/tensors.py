@@ -150,7 +150,7 @@ def _integers(name: str, datatype: str, found: NDArray[Any]) -> NDArray[Any]:
 
 
 def _element_by_element(name: str, datatype: str, data: list[Any]) -> NDArray[Any]:
-    """Take what numpy could not type: nulls in floats, integers beyond 63 bits; or name the first wrong element."""
+    """Take what numpy could not type: nulls in floats, 2.0 for 2, integers beyond 63 bits; or name the first wrong."""
     shape = _nesting(name, data)
     flat = list(_leaves(data, len(shape)))
     wanted = DTYPES[datatype].kind
@@ -158,7 +158,7 @@ def _element_by_element(name: str, datatype: str, data: list[Any]) -> NDArray[An
         kind = type(value)
         if wanted == "b" and kind is bool:
             continue
-        if wanted in "iu" and kind is int:
+        if wanted in "iu" and (kind is int or (kind is float and value.is_integer())):
             continue
         if wanted == "f" and (kind in _NUMBERS or value is None):
             continue
@@ -171,6 +171,7 @@ def _element_by_element(name: str, datatype: str, data: list[Any]) -> NDArray[An
         for value in flat:
             if not limits.min <= value <= limits.max:
                 raise _out_of_range(name, datatype, value)
+        flat = [int(value) for value in flat]
     return np.array(flat, DTYPES[datatype]).reshape(shape)
 
 
