@@ -42,10 +42,8 @@ class ContentStore:
         """Copy a model into the store and check its digest; say whether it was new here."""
         if not model.files or model.entry not in model.files or any(not _is_inside(name) for name in model.files):
             raise LocalError(Kind.INVALID_INPUT, f"the files of the model are not plain relative paths: {model.files}")
-        if self.holds(model):
-            if self._digest_of(self.folder(model.digest), model) == model.digest:
-                return False
-            shutil.rmtree(self.folder(model.digest))
+        if self.holds(model) and self._digest_of(self.folder(model.digest), model) == model.digest:
+            return False
         staging = self._root / f"{_STAGING}{uuid.uuid4().hex}"
         try:
             staging.mkdir(mode=0o700)
@@ -58,9 +56,7 @@ class ContentStore:
                 )
             for folder in sorted({path.parent for path in staging.rglob("*")} | {staging}):
                 _sync_folder(folder)
-            if self.folder(model.digest).exists():
-                shutil.rmtree(self.folder(model.digest))
-            staging.replace(self.folder(model.digest))
+            _place(staging, self.folder(model.digest))
             _sync_folder(self._root)
         except OSError as error:
             raise _failure(error, self._root) from error
@@ -103,6 +99,22 @@ def _digest(hashes: dict[str, str]) -> str:
         return "sha256:" + next(iter(hashes.values()))
     listing = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
     return "sha256:" + hashlib.sha256(listing.encode()).hexdigest()
+
+
+def _place(staging: Path, folder: Path) -> None:
+    """Move a checked copy to where it belongs.
+
+    A folder that exists is completed and repaired, never replaced: one file deployed under two names has one digest and
+    lies there under both, each of which a function reads.
+    """
+    if not folder.exists():
+        staging.replace(folder)
+        return
+    for path in sorted(each for each in staging.rglob("*") if each.is_file()):
+        target = folder / path.relative_to(staging)
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.replace(target)
+        _sync_folder(target.parent)
 
 
 def _copy(source: Path, target: Path, cancelled: Callable[[], bool]) -> str:
