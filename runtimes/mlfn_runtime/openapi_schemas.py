@@ -87,7 +87,7 @@ def inference_schemas(served: Description) -> JsonObject:
 def _requested(names: Sequence[str]) -> JsonObject:
     """Return the schema of the list of wanted outputs.
 
-    Each may be named once, in any order; JSON Schema has no word for that, so one alone and all in order are listed.
+    Each may be named once, in any order; JSON Schema has no word for that, so one alone and the first few in order are listed.
     """
     parameters = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
 
@@ -99,10 +99,10 @@ def _requested(names: Sequence[str]) -> JsonObject:
         }
 
     count = len(names)
-    every = {"type": "array", "prefixItems": [entry(name) for name in names], "minItems": count, "maxItems": count}
+    first = {"type": "array", "prefixItems": [entry(name) for name in names], "minItems": 1, "maxItems": count}
     return {
         "description": "The outputs wanted, each once, in any order; all of them where absent or empty.",
-        "anyOf": [{"type": "array", "items": entry(*names), "maxItems": 1}, every, {"type": "null"}],
+        "anyOf": [{"type": "array", "items": entry(*names), "maxItems": 1}, first, {"type": "null"}],
     }
 
 
@@ -239,8 +239,8 @@ def fixed_schemas() -> JsonObject:
         "OpenWhiskInit": {"type": "object", "properties": {"value": {"type": "object"}}},
         "OpenWhiskOk": _object(ok={"const": True}),
         "OpenWhiskRun": {
-            "description": 'An activation: {"value": …} with an Open Inference request, or inputs by name; anything else '
-            "is answered too, with 200 and `error`, because only 200 keeps the container."
+            "description": 'An activation: {"value": …} with an Open Inference request or inputs by name; what else '
+            "comes is answered too, with 200 and `error`, because only 200 keeps the container."
         },
         "OpenWhiskAnswer": {"anyOf": [ref("InferenceResponse"), {"type": "object", "required": ["error"]}]},
     }

@@ -42,6 +42,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _FLOAT_LIMITS = {"FP16": 65520.0, "FP32": 3.4028235677973366e38, "FP64": float("inf")}
 """The first value that rounds to infinity: half a step beyond the largest of each datatype."""
 
+_EXACT = 2.0**53
+"""Up to here a float that looks like an integer is the one that was written."""
+
 _NUMBERS = {float, int}
 _SMALL = 64
 """Up to here a flat list of floats goes through ``struct``, which checks ranges as it packs: 0.8 us against 1.6 for the
@@ -158,7 +161,7 @@ def _element_by_element(name: str, datatype: str, data: list[Any]) -> NDArray[An
         kind = type(value)
         if wanted == "b" and kind is bool:
             continue
-        if wanted in "iu" and (kind is int or (kind is float and value.is_integer())):
+        if wanted in "iu" and (kind is int or (kind is float and value.is_integer() and abs(value) <= _EXACT)):
             continue
         if wanted == "f" and (kind in _NUMBERS or value is None):
             continue
