@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import load
@@ -25,7 +26,7 @@ REQUESTS = 200
 MIB = 2**20
 UNUSED = re.compile(
     r"^(onnxruntime/(tools|transformers|quantization|datasets|backend)/|onnxruntime/capi/libonnxruntime\.so"
-    r"|numpy/(f2py|_pyinstaller|doc)/|.*/tests?/|.*\.pyi$|.*\.(h|a|lib|pxd|pyx)$"
+    r"|numpy/(f2py|_pyinstaller|doc|random|fft|polynomial|ma|testing|distutils)/|.*/tests?/|.*\.pyi$|.*\.(h|a|lib|pxd|pyx)$"
     r"|google/|flatbuffers/|packaging/|protobuf|.*\.dist-info/RECORD$)"
 )
 """What a function image can leave out; that the rest serves is tried."""
@@ -69,15 +70,20 @@ def _platform_bytes(home: Home) -> dict[str, int]:
 
 
 def _packages(home: Home) -> Row:
-    """Compare what an image would carry with FastAPI's packages, both without bytecode."""
-    ours = _files(RUNTIME, sys.executable)
-    theirs = _files(("onnxruntime", *PEER_PACKAGES), home.peer_python)
+    """Compare what an image would carry with FastAPI's packages, both with compiled bytecode."""
+    installed = _files(RUNTIME, sys.executable)
     for part in runtime_parts():
-        ours |= {f"{part.name}/{path.relative_to(part)}": path for path in part.rglob("*") if path.is_file()}
-    ours = {file: path for file, path in ours.items() if "__pycache__" not in file}
-    kept = {file: path for file, path in ours.items() if not UNUSED.match(file)}
-    _try_to_serve(home, kept)
-    sizes = {"runtime": _bytes(kept), "runtime as installed": _bytes(ours), "FastAPI as installed": _bytes(theirs)}
+        installed |= {f"{part.name}/{path.relative_to(part)}": path for path in part.rglob("*") if path.is_file()}
+    kept = {file: path for file, path in installed.items() if not UNUSED.match(file)}
+    with _tree(kept) as folder:
+        _try_to_serve(home, folder)
+        sizes = {"runtime": _bytes(folder)}
+    for name, files in (
+        ("runtime as installed", installed),
+        ("FastAPI as installed", _files(("onnxruntime", *PEER_PACKAGES), home.peer_python)),
+    ):
+        with _tree(files) as folder:
+            sizes[name] = _bytes(folder)
     return Row(
         "packages of the runtime, without what serving never loads, vs FastAPI's",
         sizes["runtime"] / sizes["FastAPI as installed"],
@@ -88,8 +94,24 @@ def _packages(home: Home) -> Row:
     )
 
 
-def _bytes(files: dict[str, Path]) -> int:
-    return sum(path.stat().st_size for path in files.values())
+@contextmanager
+def _tree(files: dict[str, Path]) -> Iterator[Path]:
+    """Copy files into a folder of their own and compile them, as an image build would."""
+    with tempfile.TemporaryDirectory(prefix="mlfn-bench-") as name:
+        folder = Path(name)
+        for file, path in files.items():
+            if "__pycache__" in file:
+                continue
+            target = folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        # Some packages carry templates with the ending .py that are no Python: what does not compile is left as it is.
+        subprocess.run([sys.executable, "-m", "compileall", "-qq", "-j", "2", name], check=False)
+        yield folder
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _files(roots: Iterable[str], python: str) -> dict[str, Path]:
@@ -119,20 +141,14 @@ def _closure(roots: list[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _try_to_serve(home: Home, kept: dict[str, Path]) -> None:
-    """Serve iris from nothing but the kept files."""
-    with tempfile.TemporaryDirectory(prefix="mlfn-bench-") as folder:
-        for file, path in kept.items():
-            target = Path(folder) / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        argv = [str(Path(sys.executable).resolve()), "-S", "-m", "mlfn_runtime", "--model", str(home.model("iris"))]
-        argv += ["--name", "iris", "--port", "{port}"]
-        with machine.running(argv, {"PYTHONPATH": folder}, home.folder / "trimmed.log") as server:
-            machine.wait_for_port(server)
-            url = f"http://127.0.0.1:{server.port}"
-            answer = load.ask_when_ready(url, call_for(home, "mlfn", "iris"))
-            check("mlfn", answer, home.expected("iris"))
+def _try_to_serve(home: Home, folder: Path) -> None:
+    """Serve iris from nothing but the packages in a folder."""
+    argv = [str(Path(sys.executable).resolve()), "-S", "-m", "mlfn_runtime", "--model", str(home.model("iris"))]
+    argv += ["--name", "iris", "--port", "{port}"]
+    with machine.running(argv, {"PYTHONPATH": str(folder)}, home.folder / "trimmed.log") as server:
+        machine.wait_for_port(server)
+        answer = load.ask_when_ready(f"http://127.0.0.1:{server.port}", call_for(home, "mlfn", "iris"))
+        check("mlfn", answer, home.expected("iris"))
 
 
 if __name__ == "__main__":
