@@ -24,8 +24,6 @@ HELD_BODY_BYTES = 256 * 1024
 REPLAY_BYTES = 64 * 1024
 """A request is kept for a second attempt up to this size."""
 MAX_ATTEMPTS = 3
-COLD_S = 0.001
-"""An answer tells how long its request was held when that was longer than this."""
 
 
 class Client(Protocol):
@@ -62,6 +60,7 @@ class Exchange:
         "_prefix",
         "_replay",
         "_target",
+        "_was_held",
         "answered",
         "client",
         "complete",
@@ -98,6 +97,7 @@ class Exchange:
         self._chunks_out = False
         self._entered_s = 0.0
         self._held_s = 0.0
+        self._was_held = False
 
     # -- the request --------------------------------------------------------------------------------------------------
 
@@ -106,6 +106,7 @@ class Exchange:
         self.gate, self._path, self._prefix = gate, path, prefix
         self._entered_s = time.monotonic()
         gate.enter(self)
+        self._was_held = self._target is None
 
     def body(self, data: bytes) -> None:
         """Take a part of the request's body."""
@@ -183,7 +184,7 @@ class Exchange:
         """Send the head on, with framing of our own."""
         assert self._target is not None
         extra = self._target.head_lines
-        if self._held_s > COLD_S:
+        if self._was_held:
             extra += b"mlfn-held-seconds: %.4f\r\n" % self._held_s
         length = None
         for name, value in headers:
@@ -243,7 +244,8 @@ class Exchange:
         assert self._target is not None
         self._link = None
         if not self.answered and self._replay is not None and isinstance(error, ConnectionError):
-            self._retry("it ends its connections unread", unreachable=False)
+            # Once may be a connection that had just been closed; twice, and the instance is as good as gone.
+            self._retry("it ends its connections unread", unreachable=self._attempts > 0)
             return
         instance = self._target.instance
         self.gate.leave(self, self._target)

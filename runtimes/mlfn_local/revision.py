@@ -109,7 +109,7 @@ class RevisionAtWork:
         """Start the first instance; return None when it is ready, or how it ended. Nothing is repaired here."""
         assert self._outcome is None
         self._outcome = asyncio.get_running_loop().create_future()
-        self._desired = 1
+        self._note(1, "initial scale 1")
         self._start()
         try:
             return await self._outcome
