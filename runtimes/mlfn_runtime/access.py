@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from mlfn_runtime.counters import LATENCY_BOUNDS_S
-from mlfn_runtime.trace import TraceIds, parse_traceparent
+from mlfn_runtime.trace import new_trace_ids, parse_traceparent
 
 if TYPE_CHECKING:
     from mlfn_runtime.counters import Counters
@@ -37,7 +37,7 @@ class Access:
     def __init__(self, counters: Counters, log: JsonLog) -> None:
         self._counters = counters
         self._log = log
-        self._trace_ids = TraceIds()
+        self._trace_ids = new_trace_ids()
         self._prefix = os.urandom(6).hex()
         self._number = 0
         self._paths: dict[bytes, str] = {}
@@ -45,15 +45,21 @@ class Access:
 
     def begin(self, exchange: Exchange) -> None:
         """Give the exchange its request id and trace id: the caller's, or new ones."""
+        self.number(exchange)
+        exchange.label = f'"method":"{exchange.method.decode("ascii", "replace")}","path":{self._quoted(exchange.path)}'
         fields = exchange.fields
         sent = fields.get(b"x-request-id")
         if sent is not None and _TOKEN.fullmatch(sent):
             exchange.request_id = sent.decode()
-        else:
-            self._number = number = self._number + 1
-            exchange.request_id = f"{self._prefix}-{number:x}"
         traceparent = fields.get(b"traceparent")
-        exchange.trace_id = (traceparent and parse_traceparent(traceparent)) or self._trace_ids.make()
+        if traceparent is not None:
+            exchange.trace_id = parse_traceparent(traceparent) or exchange.trace_id
+
+    def number(self, exchange: Exchange) -> None:
+        """Count an exchange in and give it new ids: all there is to begin where the caller names none."""
+        self._number = number = self._number + 1
+        exchange.request_id = f"{self._prefix}-{number:x}"
+        exchange.trace_id = next(self._trace_ids)
         self._counters.in_flight += 1
 
     def record(self, exchange: Exchange, status: int, size: int) -> float:
@@ -75,22 +81,23 @@ class Access:
             extra = ""
         if exchange.context:
             extra += "," + orjson.dumps(exchange.context).decode()[1:-1]
-        path = self._paths.get(exchange.path) or self._quoted(exchange.path)
         log = self._log
         log.write(
             f'{{"time":"{log.stamp()}","level":"{"info" if status < 500 else "error"}",'
             f'"request_id":"{exchange.request_id}","trace_id":"{exchange.trace_id}",'
-            f'"method":"{exchange.method.decode()}","path":{path},'
-            f'"status":{status},"ms":{seconds * 1000:.3f},"bytes_in":{len(exchange.body)},"bytes_out":{size}{extra}}}\n'
+            f'{exchange.label},"status":{status},"ms":{seconds * 1000:.3f},'
+            f'"bytes_in":{len(exchange.body)},"bytes_out":{size}{extra}}}\n'
         )
         if exchange.on_recorded is not None:
             exchange.on_recorded()
         return now
 
     def _quoted(self, path: bytes) -> str:
-        quoted = orjson.dumps(path.decode("utf-8", "replace")[:1024]).decode()
-        if len(self._paths) < _MOST_PATHS:
-            self._paths[path] = quoted
+        quoted = self._paths.get(path)
+        if quoted is None:
+            quoted = orjson.dumps(path.decode("utf-8", "replace")[:1024]).decode()
+            if len(self._paths) < _MOST_PATHS:
+                self._paths[path] = quoted
         return quoted
 
     def _quoted_name(self, model: str) -> str:

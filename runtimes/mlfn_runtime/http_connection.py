@@ -11,12 +11,11 @@ import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 
 from mlfn_runtime.errors import RequestError
-from mlfn_runtime.http_head import CONTINUE, OK_JSON, STATUS_LINES, header_block
+from mlfn_runtime.http_head import CONTINUE, OK_JSON, STATUS_LINES, RequestHead, header_block
 from mlfn_runtime.routes import JSON, Exchange
 
 if TYPE_CHECKING:
@@ -53,18 +52,16 @@ class HttpExchange(Exchange):
     http10 = False
     output: bytes | list[bytes] | None = None
 
-    def __init__(
-        self,
-        connection: HttpConnection,
-        method: bytes,
-        target: bytes,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-    ) -> None:
-        path, _, query = target.partition(b"?")
-        if b"%" in path or path[:1] != b"/":
-            path = _decoded(path)
-        super().__init__(method, path, query, headers, body)
+    def __init__(self, connection: HttpConnection, head: RequestHead, body: bytes, started: float) -> None:
+        # Not through the base: the head has these values already, and ``fields`` may serve many requests.
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers = head.headers
+        self.fields = head.fields
+        self.label = head.label
+        self.body = body
+        self.started = started
         self.connection = connection
 
     def send(self, status: int, headers: Headers, body: bytes) -> None:
@@ -107,6 +104,7 @@ class HttpConnection(asyncio.Protocol):
         "_refusal",
         "_target",
         "_transport",
+        "_whole",
         "_writable",
         "door",
         "phase",
@@ -124,6 +122,7 @@ class HttpConnection(asyncio.Protocol):
         self._owes_continue = False
         self._discarded = 0
         self._fed = 0
+        self._whole = b""
         self._refusal: RequestError | None = None
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._reset()
@@ -152,22 +151,30 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came."""
-        if self.phase == CLOSING:
+        if self.phase == IDLE:
+            self.since = now = _perf_counter()
+            end = data.find(b"\r\n\r\n") + 4
+            head = self.door.heads.get(data[:end])
+            if head is not None and len(data) - end == head.body_size:
+                self.phase = WAITING
+                exchange = HttpExchange(self, head, data[end:], now)
+                self._pipeline.append(exchange)
+                self.door.access.number(exchange)
+                self.door.dispatch(exchange)
+                return
+            self.phase = HEAD
+            self._whole = data
+        elif self.phase == CLOSING:
             self._discard(len(data))
             return
-        if self.phase == IDLE:
-            self.phase = HEAD
-            self.since = _perf_counter()
         self._fed = len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._decline_upgrade(data, upgrade)
-            return
         except httptools.HttpParserError as error:
             if self.phase != CLOSING:
                 self._refuse(self._refusal or _malformed(error))
-            return
         if self.phase == HEAD:
             self._head_size += len(data)
             if self._head_size > self.door.settings.max_head_bytes:
@@ -178,7 +185,7 @@ class HttpConnection(asyncio.Protocol):
         if self._pipeline and self.phase != CLOSING:
             self._pipeline[-1].keep_alive = False
             return True
-        return False
+        return bool(self._pipeline)
 
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read."""
@@ -193,10 +200,11 @@ class HttpConnection(asyncio.Protocol):
     # -- the parser's calls --
 
     def on_url(self, url: bytes) -> None:
-        """Collect the target; a pipelined request begins here."""
-        if self.phase == WAITING:  # pipelined behind one that is not answered yet
+        """Collect the target; here begins a request that was pipelined behind another."""
+        if self.phase in (IDLE, WAITING):
             self.phase = HEAD
             self.since = _perf_counter()
+            self._whole = b""
         self._target += url
         most = self.door.settings.max_head_bytes
         if len(self._target) > most:
@@ -208,6 +216,8 @@ class HttpConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Refuse by the head alone what need not be read."""
+        if self.phase == CLOSING:
+            return
         self.phase = BODY
         headers = self._headers
         fields = dict(headers)
@@ -239,34 +249,44 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand one whole request on."""
+        if self.phase == CLOSING:  # it came behind one that asked to close
+            return
         parts = self._body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        parser, pipeline = self._parser, self._pipeline
-        exchange = HttpExchange(self, parser.get_method(), self._target, self._headers, body)
-        exchange.started = self.since
+        head = RequestHead(self._parser.get_method(), self._target, self._headers)
+        exchange = HttpExchange(self, head, body, self.since)
         self.phase = WAITING
         self._reset()
-        pipeline.append(exchange)
+        self._pipeline.append(exchange)
         door = self.door
         door.access.begin(exchange)
-        fields = exchange.fields
-        if not parser.should_keep_alive() or b"connection" in fields:  # else it can only be HTTP/1.1
-            exchange.keep_alive = parser.should_keep_alive()
-            version = parser.get_http_version()
-            if version not in ("1.1", "1.0"):
-                exchange.keep_alive = False
-                exchange.fail(RequestError(400, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}"))
-                return
-            exchange.http10 = version == "1.0"
-        if len(fields) != len(exchange.headers) or b"host" not in fields:
-            refusal = _bad_host(exchange)
-            if refusal is not None:
-                exchange.keep_alive = False
-                exchange.fail(refusal)
-                return
-        if len(pipeline) >= _MOST_PIPELINED:
+        head.label = exchange.label
+        refusal = self._framing(exchange)
+        if refusal is not None:
+            exchange.keep_alive = False
+            exchange.fail(refusal)
+            return
+        if self._whole:
+            if exchange.keep_alive and not exchange.http10:
+                door.heads.keep(self._whole, head, body)
+            self._whole = b""
+        if len(self._pipeline) >= _MOST_PIPELINED:
             self._regulate()
         door.dispatch(exchange)
+
+    def _framing(self, exchange: HttpExchange) -> RequestError | None:
+        """Note how the connection goes on after this exchange; refuse other versions and wrong hosts."""
+        parser = self._parser
+        version = parser.get_http_version()
+        exchange.keep_alive = parser.should_keep_alive() and exchange.method != b"CONNECT"
+        if version != "1.1":
+            if version != "1.0":
+                return RequestError(400, f"expected HTTP/1.1 or HTTP/1.0, got HTTP/{version}")
+            exchange.http10 = True
+        hosts = sum(name == b"host" for name, _ in exchange.headers)
+        if hosts > 1 or (not hosts and not exchange.http10):
+            return RequestError(400, f"expected one Host header, got {hosts or 'none'}")
+        return None
 
     # -- answers --
 
@@ -297,7 +317,7 @@ class HttpConnection(asyncio.Protocol):
 
     def expire(self, error: RequestError) -> None:
         """Refuse a request that takes its client too long, or answer for a handler that takes too long."""
-        if self._pipeline:
+        if self.phase == WAITING:
             self._pipeline[0].fail(error)
         else:
             self._refuse(error)
@@ -321,9 +341,9 @@ class HttpConnection(asyncio.Protocol):
     def _refuse(self, error: RequestError) -> None:
         """Answer what cannot become an exchange, behind the answers that are still due, and close."""
         method = self._parser.get_method() if self._target else b"-"
-        exchange = HttpExchange(self, method, self._target or b"-", self._headers, b"")
+        head = RequestHead(method, self._target or b"-", self._headers)
+        exchange = HttpExchange(self, head, b"", self.since)
         exchange.keep_alive = False
-        exchange.started = self.since
         self.phase = CLOSING
         self.since = _perf_counter()
         self._reset()
@@ -381,20 +401,3 @@ class HttpConnection(asyncio.Protocol):
 
 def _malformed(error: httptools.HttpParserError) -> RequestError:
     return RequestError(400, f"expected an HTTP/1.1 request, got a malformed one: {error}")
-
-
-def _decoded(path: bytes) -> bytes:
-    """Return the path of a target that is percent-encoded or in absolute form."""
-    if path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
-        rest = path.split(b"//", 1)[1]
-        slash = rest.find(b"/")
-        path = rest[slash:] if slash >= 0 else b"/"
-    return unquote_to_bytes(path)
-
-
-def _bad_host(exchange: HttpExchange) -> RequestError | None:
-    """Refuse what RFC 9112 wants refused: HTTP/1.1 without a Host, and more than one Host."""
-    hosts = sum(name == b"host" for name, _ in exchange.headers)
-    if hosts > 1 or (not hosts and not exchange.http10):
-        return RequestError(400, f"expected one Host header, got {hosts or 'none'}")
-    return None

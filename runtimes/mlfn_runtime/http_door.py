@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlfn_runtime.errors import RequestError
 from mlfn_runtime.http_connection import BODY, CLOSING, HEAD, IDLE, WAITING, HttpConnection
+from mlfn_runtime.http_head import KnownHeads
 
 if TYPE_CHECKING:
     import socket
@@ -46,6 +47,7 @@ class HttpDoor:
         self.access = access
         self.settings = settings
         self.draining = False
+        self.heads = KnownHeads()
         self._counters = counters
         self._connections: set[HttpConnection] = set()
         self._server: asyncio.Server | None = None

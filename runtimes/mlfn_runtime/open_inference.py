@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenInferenceCodec", "parse_json"]
 
 _EMPTY: frozenset[str] = frozenset()
+_MOST_OPENINGS = 256
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -37,10 +38,10 @@ class OpenInferenceCodec:
     """Read and write the bodies of one model."""
 
     def __init__(self, signature: ModelSignature, name: str, version: str) -> None:
-        self._name = name
-        self._version = version
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = tuple(spec.name for spec in signature.outputs)
+        self._openings: dict[tuple[str, tuple[int, ...]], bytes] = {}
+        self._document_opening = orjson.dumps({"model_name": name, "model_version": version})[:-1] + b","
         self._datatypes = {spec.name: spec.datatype for spec in signature.outputs}
 
     def decode(self, body: bytes, json_length: int | None = None) -> InferenceRequest:
@@ -63,8 +64,6 @@ class OpenInferenceCodec:
         arrays: dict[str, NDArray[Any]] = {}
         rest = binary
         for entry in entries:
-            if type(entry) is not dict:
-                raise RequestError(400, '"inputs": expected tensors (objects), got another JSON value')
             spec = self._spec(entry, arrays)
             shape = _shape(spec, entry)
             parameters = entry.get("parameters")
@@ -83,7 +82,9 @@ class OpenInferenceCodec:
             self.refuse_missing(arrays)
         return self._request(document, arrays)
 
-    def _spec(self, entry: dict[str, Any], seen: dict[str, NDArray[Any]]) -> TensorSpec:
+    def _spec(self, entry: Any, seen: dict[str, NDArray[Any]]) -> TensorSpec:
+        if type(entry) is not dict:
+            raise RequestError(400, '"inputs": expected tensors (objects), got another JSON value')
         name = entry.get("name")
         if type(name) is not str:
             raise RequestError(400, f"input: expected a name (one of {_listed(self._inputs)}), got {_absent(name)}")
@@ -160,33 +161,37 @@ class OpenInferenceCodec:
 
     def encode(self, request: InferenceRequest, result: InferenceResult) -> tuple[bytes, int | None]:
         """Write a response; the second value is the length of its JSON when binary tensors follow."""
-        tensors: list[dict[str, object]] = []
-        tails: list[bytes] = []
         outputs = result.outputs
-        for name in request.outputs or self._outputs:
+        names = request.outputs or self._outputs
+        tails: list[bytes] = []
+        tensors: list[bytes] = []
+        for name in names:
             array = outputs[name]
-            tensor: dict[str, object] = {
-                "name": name,
-                "datatype": self._datatypes[name],
-                "shape": array.shape,
-            }
             if name in request.binary:
-                tail = to_binary(array)
-                tensor["parameters"] = {"binary_data_size": len(tail)}
-                tails.append(tail)
+                tails.append(to_binary(array))
+                data = b'"parameters":{"binary_data_size":%d}}' % len(tails[-1])
             else:
-                tensor["data"] = to_json(array)
-            tensors.append(tensor)
-        document: dict[str, object] = {"model_name": self._name, "model_version": self._version}
+                data = b'"data":%b}' % orjson.dumps(to_json(array), option=_NUMPY)
+            tensors.append(self._opening(name, array.shape) + data)
+        own = b""
         if request.id is not None:
-            document["id"] = request.id
+            own = b'"id":%b,' % orjson.dumps(request.id)
         if request.parameters:
-            document["parameters"] = request.parameters
-        document["outputs"] = tensors
-        text = orjson.dumps(document, option=_NUMPY)
+            own += b'"parameters":%b,' % orjson.dumps(request.parameters)
+        text = b'%b%b"outputs":[%b]}' % (self._document_opening, own, b",".join(tensors))
         if not tails:
             return text, None
         return b"".join((text, *tails)), len(text)
+
+    def _opening(self, name: str, shape: tuple[int, ...]) -> bytes:
+        """Return the beginning of an output's JSON, kept by shape: shapes repeat (0.6 us of 1.5 for a small answer)."""
+        opening = self._openings.get((name, shape))
+        if opening is None:
+            described = {"name": name, "datatype": self._datatypes[name], "shape": shape}
+            opening = orjson.dumps(described)[:-1] + b","
+            if len(self._openings) < _MOST_OPENINGS:
+                self._openings[name, shape] = opening
+        return opening
 
 
 def _shape(spec: TensorSpec, entry: dict[str, Any]) -> tuple[int, ...]:

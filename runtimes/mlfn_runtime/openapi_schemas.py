@@ -87,7 +87,7 @@ def inference_schemas(served: Description) -> JsonObject:
 def _requested(names: Sequence[str]) -> JsonObject:
     """Return the schema of the list of wanted outputs.
 
-    Each may be named once, in any order; JSON Schema has no word for that, so one alone and the first few in order are listed.
+    Each may be named once, in any order; JSON Schema can't say that: one alone and the first few are listed.
     """
     parameters = {"type": ["object", "null"], "properties": {"binary_data": {"type": "boolean"}}}
 
@@ -233,7 +233,11 @@ def fixed_schemas() -> JsonObject:
             **event,
             "required": [*event["required"], "data"],
             "properties": {**event["properties"], **asked},
-            "additionalProperties": {"type": ["string", "boolean", "integer", "null"]},
+            "additionalProperties": {
+                "type": ["string", "boolean", "integer", "null"],
+                "minimum": -(2**31),
+                "maximum": 2**31 - 1,
+            },
         },
         "EventAnswer": {**event, "properties": {**event["properties"], "data": ref("InferenceResponse")}},
         "OpenWhiskInit": {"type": "object", "properties": {"value": {"type": "object"}}},

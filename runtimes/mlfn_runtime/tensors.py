@@ -252,7 +252,7 @@ def _binary_strings(name: str, raw: memoryview) -> NDArray[Any]:
 
 def to_json(array: NDArray[Any]) -> object:
     """Return the elements, flat and row by row, as something that orjson writes."""
-    if array.dtype.kind in "OUS":
+    if array.dtype.hasobject or array.dtype.kind in "US":
         return [value.decode("utf-8", "replace") if type(value) is bytes else str(value) for value in array.ravel()]
     return array.ravel()
 

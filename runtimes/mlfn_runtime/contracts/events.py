@@ -86,8 +86,8 @@ def _read_structured(body: bytes) -> Event:
     for name, value in document.items():
         if name == "data" or name in _ENCODINGS or value is None:
             continue
-        if isinstance(value, dict | list | float):
-            raise RequestError(400, f'event attribute "{name[:64]}": expected text, an integer or a boolean')
+        if not _is_attribute(value):
+            raise RequestError(400, f'event attribute "{name[:64]}": expected text, a boolean or an integer of 32 bits')
         if name in _REQUIRED and not isinstance(value, str):
             raise RequestError(400, f'event attribute "{name}": expected a string, got {value!r}')
         attributes[name] = value if isinstance(value, str) else orjson.dumps(value).decode()
@@ -105,6 +105,13 @@ def _read_structured(body: bytes) -> Event:
     if isinstance(data, str):  # SDKs that are given JSON text put it here as a string
         return Event(attributes, structured=True, data=data.encode())
     return Event(attributes, structured=True, document=data)
+
+
+def _is_attribute(value: object) -> bool:
+    """Tell whether a value is one of the specification's attribute types."""
+    if isinstance(value, int | float):
+        return -(2**31) <= value < 2**31 and value == int(value)
+    return isinstance(value, str)
 
 
 def _require(attributes: dict[str, str], where: str) -> None:

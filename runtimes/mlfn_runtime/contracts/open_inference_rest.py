@@ -8,10 +8,11 @@ import orjson
 
 from mlfn_runtime import __version__
 from mlfn_runtime.errors import RequestError
+from mlfn_runtime.merging import rows_of
 from mlfn_runtime.routes import JSON, require_body_type
 
 if TYPE_CHECKING:
-    from mlfn_runtime.requests import InferenceRequest, InferenceResult
+    from mlfn_runtime.requests import InferenceResult
     from mlfn_runtime.routes import Exchange, Routes
     from mlfn_runtime.service import ModelService
 
@@ -124,7 +125,7 @@ class OpenInferenceRest:
             if isinstance(outcome, RequestError):
                 exchange.fail(outcome)
                 return
-            exchange.rows = _rows(request)
+            exchange.rows = rows_of(request.inputs)
             exchange.run_rows = outcome.run_rows
             body, json_length = codec.encode(request, outcome)
             if json_length is None:
@@ -134,12 +135,6 @@ class OpenInferenceRest:
                 exchange.reply(200, ((b"content-type", b"application/octet-stream"), length), body)
 
         service.submit(request, reply)
-
-
-def _rows(request: InferenceRequest) -> int:
-    for array in request.inputs.values():
-        return array.shape[0] if array.ndim else 1
-    return 1
 
 
 def _length(sent: bytes) -> int:
