@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,13 @@ class Server:
     port: int
     spawned: float
     """``time.perf_counter()`` just before the spawn."""
+
+
+def require_two_cores() -> None:
+    """End the program where server and load cannot have a core each."""
+    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if not {SERVER_CORE, LOAD_CORE} <= usable:
+        sys.exit(f"error: needs Linux and cores {SERVER_CORE} and {LOAD_CORE}; this process may use {sorted(usable)}")
 
 
 def free_port() -> int:

@@ -43,6 +43,7 @@ def main() -> int:
     unknown = sorted(set(asked.only.split(",")) - set(PARTS))
     if unknown:
         parser.error(f"unknown parts {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    machine.require_two_cores()
     home, options = prepare(), Options(asked.seconds, asked.rounds, asked.samples)
     rows: list[Row] = []
     for part in asked.only.split(","):

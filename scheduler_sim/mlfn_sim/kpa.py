@@ -151,7 +151,7 @@ def _ticks(item: Item, scenario: str) -> Iterator[_Tick]:
             recorded=Decision(
                 valid=tick.boolean("valid"),
                 desired=tick.integer("desired", least=-1),
-                excess_burst_capacity=int(tick.number("ebc")),
+                excess_burst_capacity=tick.integer("ebc", least=-(2**31)),
                 panicking=tick.boolean("panicking"),
                 stable=tick.number("stable"),
                 panic=tick.number("panic"),
