@@ -231,7 +231,8 @@ def _shared_responses() -> JsonObject:
 def _errors_of_a_read() -> JsonObject:
     """List what the door itself can say to any request: bad framing, slow, too large, unavailable."""
     error = {"$ref": "#/components/responses/Error"}
-    return {**dict.fromkeys(("400", "408", "413", "431"), error), "503": {"$ref": "#/components/responses/Unavailable"}}
+    unavailable = {"$ref": "#/components/responses/Unavailable"}
+    return {**dict.fromkeys(("400", "408", "413", "414", "417", "431"), error), "503": unavailable, "504": error}
 
 
 def _errors_of_a_body() -> JsonObject:
