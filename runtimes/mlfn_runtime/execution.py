@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["LoopExecutor", "MergeLimit", "WorkerBounds", "WorkerExecutor"]
 
 
+_SLOW_ON_LOOP_S = 0.001
+_SLOW_RUNS = 5
+"""So many runs in a row that take this long per request end a model's stay on the loop."""
+
 _perf_counter = time.perf_counter
 
 
@@ -87,9 +91,18 @@ def _run_merged(predict: Predict, jobs: Sequence[Job]) -> list[Outcome] | None:
 class LoopExecutor:
     """Run jobs on the loop, those of one turn together."""
 
-    def __init__(self, predict: Predict, merge_rows: int, loop: asyncio.AbstractEventLoop, counters: Counters) -> None:
+    def __init__(
+        self,
+        predict: Predict,
+        merge_rows: int,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counters,
+        on_slow: Callable[[float], None],
+    ) -> None:
         self._predict = predict
         self._merge_rows = merge_rows
+        self._on_slow = on_slow
+        self._slow_runs = 0
         self._loop = loop
         self._counters = counters
         self._jobs: list[Job] = []
@@ -106,9 +119,20 @@ class LoopExecutor:
     def _flush(self) -> None:
         jobs, self._jobs = self._jobs, []
         for group in _grouped(jobs, self._merge_rows):
+            start = _perf_counter()
             outcomes = run_together(self._predict, group)
+            self._watch(_perf_counter() - start, len(group))
             count_run(self._counters, group, outcomes)
             deliver(self._loop, group, outcomes)
+
+    def _watch(self, run_s: float, jobs: int) -> None:
+        """Say when real inputs make the model slower than the synthesised ones have: the loop is not its place."""
+        if run_s < _SLOW_ON_LOOP_S * jobs:
+            self._slow_runs = 0
+            return
+        self._slow_runs += 1
+        if self._slow_runs == _SLOW_RUNS:
+            self._on_slow(run_s / jobs)
 
     def close(self) -> None:
         """Nothing to stop: what was taken has run by the end of its turn."""

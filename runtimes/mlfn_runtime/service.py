@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlfn_runtime.calibration import choose
+from mlfn_runtime.calibration import ExecutionPlan, choose
 from mlfn_runtime.errors import RequestError
 from mlfn_runtime.execution import LoopExecutor, MergeLimit, WorkerBounds, WorkerExecutor
 from mlfn_runtime.open_inference import OpenInferenceCodec
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from mlfn_runtime.calibration import Backend, Calibration, ExecutionPlan
+    from mlfn_runtime.calibration import Backend, Calibration
     from mlfn_runtime.counters import Counters
     from mlfn_runtime.requests import InferenceRequest, InferenceResult
     from mlfn_runtime.signature import ModelSignature
@@ -67,7 +67,13 @@ class ModelService:
         """Take a loaded and calibrated model; called on the loop's thread."""
         plan = choose(calibration, cores)
         if plan.mode == "loop":
-            self._executor = LoopExecutor(backend.predict, plan.merge_rows, self._loop, self.counters)
+            self._executor = LoopExecutor(
+                backend.predict,
+                plan.merge_rows,
+                self._loop,
+                self.counters,
+                lambda run_s: self._leave_the_loop(backend, cores, run_s),
+            )
         else:
             limit = MergeLimit(plan.merge_rows)
             if plan.merge_rows > 1:
@@ -80,6 +86,13 @@ class ModelService:
         self.codec = OpenInferenceCodec(backend.signature, self.name, self.version)
         self.state = "warming"
         return plan
+
+    def _leave_the_loop(self, backend: Backend, cores: int, run_s: float) -> None:
+        """Run a model in threads that was chosen for the loop: the inputs that come are larger than those made up."""
+        why = f"moved from the loop: runs on the inputs that came took {run_s * 1000:.1f} ms"
+        self.plan = ExecutionPlan("workers", cores, 1, run_s, why)
+        bounds = WorkerBounds(cores, self._max_queue, self._timeout_s, run_s, MergeLimit(1))
+        self._executor = WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
 
     def mark(self, state: str) -> None:
         """Go to another state of the service's life."""

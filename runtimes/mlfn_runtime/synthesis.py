@@ -6,7 +6,7 @@ masks), short words. Rows differ, so that a model which mixes its rows is found 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,17 +17,32 @@ if TYPE_CHECKING:
 
     from mlfn_runtime.signature import ModelSignature, TensorSpec
 
-__all__ = ["FREE_LENGTHS", "example_body", "synthesise"]
+__all__ = ["LENGTHS", "Lengths", "example_body", "synthesise"]
 
-FREE_LENGTHS = (16, 32, 64, 224, 320, 512, 1, 640, 1024, 2048, 8, 4, 2)
-"""Lengths tried in turn for free axes other than the batch, until the model takes one: images want multiples of 32,
-audio 512 samples, text anything. 16 first: long enough to be typical, short enough to be cheap."""
+
+class Lengths(NamedTuple):
+    """Say how long free axes are made that are not the batch.
+
+    ``image`` is for the last two axes of four. ``state`` tells that an axis without a symbol, in a tensor whose first
+    axis is fixed, is the batch after all: so it is with the states of recurrent models.
+    """
+
+    other: int
+    image: int
+    state: bool = False
+
+
+_TRIED = ((16, 224), (32, 320), (64, 640), (320, 64), (512, 32), (1, 1), (224, 48), (640, 512), (1024, 16), (2048, 8))
+
+LENGTHS = (*(Lengths(*pair) for pair in _TRIED), *(Lengths(*pair, state=True) for pair in _TRIED))
+"""Lengths tried in turn until the model takes one: images want multiples of 32, audio 320 samples and more, text
+anything. The first are typical, since what a run costs decides how the model is run."""
 
 _WORDS = ("alpha", "beta", "gamma", "delta")
 
 
-def synthesise(signature: ModelSignature, rows: int = 1, free: int = FREE_LENGTHS[0]) -> dict[str, NDArray[Any]]:
-    """Make one set of inputs with ``rows`` rows; other free axes get the length ``free``.
+def synthesise(signature: ModelSignature, rows: int = 1, lengths: Lengths = LENGTHS[0]) -> dict[str, NDArray[Any]]:
+    """Make one set of inputs with ``rows`` rows.
 
     An axis is a batch axis when it is the first of its tensor, and so is every axis that carries the same symbol.
     """
@@ -38,21 +53,23 @@ def synthesise(signature: ModelSignature, rows: int = 1, free: int = FREE_LENGTH
     }
     arrays: dict[str, NDArray[Any]] = {}
     for spec in signature.inputs:
-        arrays[spec.name] = _values(spec.datatype, _lengths(spec, batch, rows, free))
+        arrays[spec.name] = _values(spec.datatype, _shape(spec, batch, rows, lengths))
     return arrays
 
 
-def _lengths(spec: TensorSpec, batch: set[str], rows: int, free: int) -> tuple[int, ...]:
-    lengths = []
+def _shape(spec: TensorSpec, batch: set[str], rows: int, lengths: Lengths) -> tuple[int, ...]:
+    shape = []
     for axis, length in enumerate(spec.shape):
         symbol = spec.symbols[axis] if axis < len(spec.symbols) else ""
         if length != -1:
-            lengths.append(length)
-        elif axis == 0 or symbol in batch:
-            lengths.append(rows)
+            shape.append(length)
+        elif axis == 0 or symbol in batch or (lengths.state and not symbol and spec.shape[0] != -1):
+            shape.append(rows)
+        elif len(spec.shape) == 4 and axis >= 2:
+            shape.append(lengths.image)
         else:
-            lengths.append(free)
-    return tuple(lengths)
+            shape.append(lengths.other)
+    return tuple(shape)
 
 
 def _values(datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -77,8 +94,9 @@ def _values(datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
 def example_body(signature: ModelSignature) -> dict[str, object]:
     """Make the Open Inference JSON document that asks for one inference on synthesised inputs."""
     inputs = []
+    arrays = synthesise(signature)
     for spec in signature.inputs:
-        array = _values(spec.datatype, _lengths(spec, set(), 1, FREE_LENGTHS[0]))
+        array = arrays[spec.name]
         if array.dtype.kind == "f":
             data: list[Any] = [round(float(value), 2) for value in array.ravel()]
         else:
