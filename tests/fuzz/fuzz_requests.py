@@ -278,6 +278,19 @@ def _event(rng: random.Random) -> Plain:
     return Plain("POST", "/", (("content-type", media),), json.dumps(event).encode(), _chunks(rng))
 
 
+def _activation(rng: random.Random) -> Plain:
+    """Send what an OpenWhisk invoker does, mostly with something gone wrong; 404 where it is not offered."""
+    value: Any = valid_document(rng)
+    if rng.random() < 0.3:
+        value = {"inputs": {tensor["name"]: tensor["data"] for tensor in value["inputs"]}}
+    document: Any = {"value": value, "activation_id": "0" * 32, "namespace": "_", "deadline": "1795424001382"}
+    if rng.random() < 0.6:
+        document = mutate_document(rng, document)
+    return Plain(
+        "POST", rng.choice(("/run", "/run", "/run", "/init")), (_JSON,), json.dumps(document).encode(), _chunks(rng)
+    )
+
+
 def _header_word(rng: random.Random) -> str:
     return rng.choice(("1", "a b", "A-1", "%20", "x" * 200, "%zz", "\xe9"))
 
@@ -351,16 +364,13 @@ def _chunks(rng: random.Random) -> tuple[int, ...]:
 
 
 _PLAIN = (
-    _infer,
-    _infer,
-    _hostile_json,
-    _hostile_json,
-    _hostile_json,
+    *(_infer,) * 2,
+    *(_hostile_json,) * 3,
     _broken_text,
     _not_json,
-    _binary,
-    _binary,
+    *(_binary,) * 2,
     _event,
+    _activation,
     _route,
 )
 

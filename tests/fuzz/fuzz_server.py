@@ -31,7 +31,8 @@ TOGETHER = 8
 LEAK_BYTES = 24 << 20
 """What resident memory may grow by from a fifth of the way to the end: allocators keep some, a leak of 1 kB a request
 at 100,000 requests is four times this."""
-CHANGING = ("/metrics", "/stats")
+CHANGING = ("/metrics", "/stats", "/init")
+"""What is answered differently each time: ``/init`` once only."""
 START_S = 60.0
 
 
@@ -287,6 +288,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-reference", action="store_true", help="leave the ASGI server out")
+    parser.add_argument("--openwhisk", action="store_true", help="offer /init and /run as well")
     options = parser.parse_args()
     begun = time.monotonic()
     rng = random.Random(options.seed)
@@ -299,8 +301,9 @@ def main() -> int:
             sys.executable, "-m", "uvicorn", "mlfn_runtime.asgi:app", "--factory", "--http", "h11", "--loop", "asyncio",
             "--host", "127.0.0.1", "--port", str(reference), "--log-level", "error",
         )  # fmt: skip
-        asgi_env = {"MLFN_MODEL_PATH": str(model), "MLFN_NAME": MODEL}
-        with running(ours, port, Path(folder) / "ours.log") as process:
+        whisk = {"MLFN_OPENWHISK": "1" if options.openwhisk else "0"}
+        asgi_env = {"MLFN_MODEL_PATH": str(model), "MLFN_NAME": MODEL, **whisk}
+        with running(ours, port, Path(folder) / "ours.log", whisk) as process:
             if options.no_reference:
                 fuzz = Fuzz(port, None, rng)
                 measured = drive(fuzz, process, options.count, rng)

@@ -13,9 +13,9 @@ FUZZ = Path(__file__).with_name("fuzz_server.py")
 
 
 @pytest.mark.timeout(110)
-@pytest.mark.parametrize("seed", [1, 20])
-def test_hostile_requests_are_refused_and_nothing_else_happens(seed: int) -> None:
-    argv = (sys.executable, FUZZ, "--count", "3000", "--seed", str(seed))
+@pytest.mark.parametrize("more", [("--seed", "1"), ("--seed", "20", "--openwhisk")], ids=["plain", "openwhisk"])
+def test_hostile_requests_are_refused_and_nothing_else_happens(more: tuple[str, ...]) -> None:
+    argv = (sys.executable, FUZZ, "--count", "3000", *more)
     done = subprocess.run(argv, capture_output=True, text=True, timeout=100, check=False)
     assert done.stdout, done.stderr[-3000:]
     report = json.loads(done.stdout)
