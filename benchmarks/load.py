@@ -73,7 +73,20 @@ def ask_when_ready(url: str, call: Call, alive: Callable[[], bool] = lambda: Tru
 
 
 def wrk(url: str, call: Call, connections: int, seconds: float, pids: list[int]) -> Figures:
-    """Load a URL from the load core; ``pids`` are the server's processes."""
+    """Load a URL from the load core; ``pids`` are the server's processes.
+
+    A run that others disturbed is repeated, at most twice; the least disturbed counts.
+    """
+    best = _wrk(url, call, connections, seconds, pids)
+    for _ in range(2):
+        if best.foreign <= FOREIGN:
+            break
+        machine.wait_for_quiet()
+        best = min(best, _wrk(url, call, connections, seconds, pids), key=lambda figures: figures.foreign)
+    return best
+
+
+def _wrk(url: str, call: Call, connections: int, seconds: float, pids: list[int]) -> Figures:
     env = {
         **os.environ,
         "BENCH_BODY": str(call.body),

@@ -139,6 +139,16 @@ def busy_s() -> float:
     return (sum(fields) - fields[3] - fields[4]) / TICKS
 
 
+def wait_for_quiet(patience_s: float = 10.0) -> None:
+    """Wait, not for ever, until the machine has used less than a quarter of a core for half a second."""
+    end = time.monotonic() + patience_s
+    while time.monotonic() < end:
+        before = busy_s()
+        time.sleep(0.5)
+        if busy_s() - before < 0.125:
+            return
+
+
 def calibration_ms() -> float:
     """Return the milliseconds of a fixed piece of Python on the server's core, the best of five.
 
