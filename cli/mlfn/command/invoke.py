@@ -13,6 +13,7 @@ from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages, table
 from mlfn.errors import InvalidInput
+from mlfn.function import Answer
 from mlfn.settings import resolve
 
 __all__ = ["invoke"]
@@ -63,7 +64,13 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
         stage(f"waiting for {name}")
         answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s))
     _print(answer.body, output)
-    say(f"{answer.seconds * 1000:.1f} ms")
+    say(_duration(answer))
+
+
+def _duration(answer: Answer) -> str:
+    held = next((value for name, value in answer.headers.items() if name.lower() == "mlfn-held-seconds"), "")
+    cold = f", {float(held) * 1000:.1f} ms of it until an instance was ready" if held else ""
+    return f"{answer.seconds * 1000:.1f} ms{cold}"
 
 
 def _body(data: str) -> bytes:

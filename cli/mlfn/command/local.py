@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -104,6 +105,22 @@ def prune(output: Format, **flags: object) -> None:
         print_data({"schema": "mlfn.pruned/v1", **asdict(pruned)}, output)
     else:
         say(f"removed {len(pruned.digests)} models, {pruned.freed_bytes / 2**20:.1f} MiB")
+
+
+@local.command(short_help="Print a systemd unit that starts the service at login.")
+@setting_options("local.state_dir")
+def unit(**flags: object) -> None:
+    """Print a systemd unit that starts the service at login; it says where to put it.
+
+    \b
+    Examples:
+      mlfn local unit > ~/.config/systemd/user/mlfn-local.service
+    """
+    from mlfn_templates import render
+
+    executable = Path(sys.executable).with_name("mlfn")
+    state_dir = _settings(flags).get("local.state_dir", "")
+    print(render("mlfn-local.service.j2", {"mlfn": str(executable), "state_dir": state_dir}), end="")
 
 
 def _settings(flags: dict[str, object]) -> dict[str, str]:

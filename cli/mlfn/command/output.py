@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -189,6 +190,7 @@ class _ProgressLine:
         from threading import Lock
 
         self._stage = "starting"
+        self._began = time.monotonic()
         self._lock = Lock()
         self._stop_spinner = _nothing
         self._closed = False
@@ -199,15 +201,15 @@ class _ProgressLine:
     def show(self) -> None:
         from rich.console import Console
         from rich.progress import Progress as Bar
-        from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import SpinnerColumn, TextColumn
 
         with self._lock:
             if self._closed:
                 return
             console = Console(stderr=True)
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-            bar = Bar(*columns, console=console, transient=True, get_time=None)
-            bar.add_task(_Latest(self), total=None)  # type: ignore[arg-type]  # formatted at each refresh by str()
+            bar = Bar(SpinnerColumn(), TextColumn("{task.description}"), console=console, transient=True)
+            # Formatted by str() at each refresh, so it always shows the stage of that moment.
+            bar.add_task(self, total=None)  # type: ignore[arg-type]  # rich only formats it
             bar.start()
             self._stop_spinner = bar.stop
 
@@ -216,19 +218,8 @@ class _ProgressLine:
             self._closed = True
         self._stop_spinner()
 
-    @property
-    def stage(self) -> str:
-        return self._stage
-
-
-class _Latest:
-    """Read as the stage that is current whenever the spinner is drawn."""
-
-    def __init__(self, line: _ProgressLine) -> None:
-        self._line = line
-
     def __str__(self) -> str:
-        return self._line.stage
+        return f"{self._stage} … {time.monotonic() - self._began:.0f} s"
 
 
 def _nothing() -> None:

@@ -118,7 +118,7 @@ def _explained(model: Path, asked: ServeSettings, facts: dict[str, object]) -> M
         return InvalidInput(f"{model} cannot be loaded: {told}")
     if kind == "warm_up":
         return InvalidInput(
-            f"{model} loads, but fails its first inference: {told}",
+            f"{model} loads, but {told}",
             hints=(f"mlfn inspect {model} --example prints the request that was tried",),
         )
     return MlfnError(f"{model} cannot be served: {told}")

@@ -156,6 +156,11 @@ def test_invoke_shows_the_outputs_and_says_how_long_it_took(run: Any, deployed: 
     ]
 
 
+def test_invoke_tells_a_cold_start(run: Any, deployed: Any) -> None:
+    deployed.answer = Answer(200, {"Mlfn-Held-Seconds": "0.0101"}, b"{}", 0.0123)
+    assert run("invoke", "echo", "-d", "{}").err == "12.3 ms, 10.1 ms of it until an instance was ready\n"
+
+
 def test_invoke_gives_the_answer_as_json_and_yaml(run: Any, deployed: Any) -> None:
     assert run("invoke", "echo", "-d", "{}", "-o", "json").json == ANSWER
     assert yaml.safe_load(run("invoke", "echo", "-d", "{}", "-o", "yaml").out) == ANSWER

@@ -90,7 +90,7 @@ def test_config_init_writes_a_file_that_changes_nothing_until_it_is_edited(run: 
     assert run("config", "init").code == 0
     written = (tmp_path / "mlfn.yaml").read_text()
     origins = {each["origin"] for each in run("config", "-o", "json").json["values"]}
-    assert origins == {"default"}
+    assert origins <= {"default", "environment"}
     again = run("config", "init")
     assert again.code == 11
     assert "--force" in again.err
@@ -156,3 +156,11 @@ def test_sim_verify_refuses_what_is_no_recording(content: bytes, run: Any, tmp_p
     assert (outcome.code, outcome.out) == (2, "")
     assert str(file.name) in outcome.err
     assert run("sim", "verify", "nowhere.json").code == 2
+
+
+def test_the_unit_starts_this_mlfn_on_this_state_folder(run: Any, tmp_path: Path) -> None:
+    unit = run("local", "unit", "--state-dir", tmp_path / "my state")
+    assert unit.code == 0
+    (start,) = [line for line in unit.out.splitlines() if line.startswith("ExecStart=")]
+    assert "mlfn" in start
+    assert f'local up --state-dir "{tmp_path}/my state"' in start
