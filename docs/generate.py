@@ -107,8 +107,11 @@ def findings() -> Iterator[str]:
     yield "What `mlfn inspect` and `mlfn deploy` tell about a model, each with its fix. An *error* stops a deploy (exit"
     yield "code 2), a *warning* is told, an *info* is there for who looks. The code stands in `what` with `-o json`."
     yield ""
-    rows = [(f"`{what}`", kind.severity.value, _sentence(kind.meaning)) for what, kind in sorted(FINDINGS.items())]
-    yield from _table(("what", "severity", "meaning"), rows)
+    rows = [
+        (f"`{what}`", kind.severity.value, _sentence(kind.meaning), _sentence(kind.fix))
+        for what, kind in sorted(FINDINGS.items())
+    ]
+    yield from _table(("what", "severity", "meaning", "fix"), rows)
 
 
 def server_settings() -> Iterator[str]:

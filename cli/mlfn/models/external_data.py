@@ -42,7 +42,6 @@ def _problem(model: Path, location: str, tensors: Sequence[ExternalTensor]) -> F
             f"the data of {used_by} lies outside the file, but the file does not say where",
             seen=f"location {location!r}",
             expected="the name of a file in the model's folder",
-            fix="save the model again: onnx.save(model, path, save_as_external_data=True)",
         )
     path = model.parent / location
     if _escapes(model, location):
@@ -52,7 +51,6 @@ def _problem(model: Path, location: str, tensors: Sequence[ExternalTensor]) -> F
             "files that are not its own",
             seen=location,
             expected=f"a file in {model.parent}",
-            fix="keep the data beside the model (a link: cp -L it) and save the model again with that name",
         )
     if not path.is_file():
         return finding(

@@ -1,19 +1,16 @@
-"""What a model format is, and the table of those installed.
+"""What a model format is.
 
 A format is a module and one line in the entry-point table ``mlfn.formats``; ONNX and MLflow stand in the same table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from mlfn import plugins
-from mlfn.errors import MissingExtra, MlfnError
 from mlfn.function import ModelPackage
 
-__all__ = ["ModelFormat", "installed_formats"]
+__all__ = ["ModelFormat"]
 
 
 @runtime_checkable
@@ -35,17 +32,3 @@ class ModelFormat(Protocol):
 
         Raises InvalidInput when the file is damaged beyond reading; anything short of that is a finding.
         """
-
-
-def installed_formats(broken: list[MlfnError]) -> Iterator[ModelFormat]:
-    """Yield the formats by name; what does not load is added to ``broken``, and the others go on."""
-    for name in plugins.names(plugins.FORMATS):
-        try:
-            found = plugins.load(plugins.FORMATS, name)
-        except MlfnError as error:
-            broken.append(error)
-            continue
-        if isinstance(found, ModelFormat):
-            yield found
-        else:
-            broken.append(MissingExtra(f"the format {name!r} is no format: {found!r} lacks name, detect or read"))

@@ -15,7 +15,7 @@ from mlfn.function import Finding
 from mlfn.models import onnx_support
 from mlfn.models.findings import finding
 from mlfn.models.onnx_graph import OnnxGraph
-from mlfn.models.onnx_operators import STANDARD, in_standard
+from mlfn.models.onnx_operators import STANDARD
 from mlfn_runtime.signature import ModelSignature, TensorSpec
 
 __all__ = ["check_batch", "check_operators", "check_versions", "check_volume"]
@@ -111,7 +111,9 @@ def _is_suspect(operator: tuple[str, str], graph: OnnxGraph) -> bool:
         return False
     if domain not in STANDARD or name in _WITHOUT_KERNEL:
         return True
-    return not in_standard(domain, name, graph.opsets.get(domain, 1))
+    first, until = STANDARD[domain].get(name, (0, 0))
+    opset = graph.opsets.get(domain, 1)
+    return not 0 < first <= opset or 0 < until <= opset
 
 
 def _is_standard_domain(domain: str) -> bool:
@@ -141,7 +143,7 @@ def _custom(domain: str, names: list[str], graph: OnnxGraph) -> Finding:
         f"the model needs the custom operator{plural} {listed}" + (f' (first in the node "{node}")' if node else ""),
         seen=listed,
         expected="operators of ONNX or ONNX Runtime, or functions that the file carries",
-        fix=_CUSTOM_FIXES.get(domain, "export with standard operators, or with the operator as an ONNX function"),
+        fix=_CUSTOM_FIXES.get(domain, ""),
     )
 
 
@@ -156,7 +158,6 @@ def _unknown(domain: str, names: list[str], graph: OnnxGraph, refusal: str) -> F
         f"ONNX Runtime has no {listed} at opset {opset} of {domain}{reason}",
         seen=listed,
         expected=f"operators of {domain} {opset}" + (f"; {', '.join(needs)}" if needs else ""),
-        fix="export the model for another opset (target_opset=, opset_version=) or with other operators",
     )
 
 
@@ -175,7 +176,6 @@ def check_batch(signature: ModelSignature) -> list[Finding]:
             f"the first axis is fixed at {rows}: every request must have it, and requests are never merged",
             seen=named,
             expected="a free first axis, of one name in all inputs and outputs",
-            fix='export with dynamic_axes={"INPUT": {0: "batch"}} (PyTorch), [None, …] (skl2onnx, tf2onnx)',
         )
     ]
 
@@ -192,8 +192,6 @@ def _unnamed_batch(signature: ModelSignature) -> list[Finding]:
             "never merged",
             seen=", ".join(repr(name) for name in names),
             expected="one name for the first axis of all inputs and outputs",
-            fix="name it when exporting, or with onnx: value.type.tensor_type.shape.dim[0].dim_param = "
-            "'batch' for each of graph.input and graph.output",
         )
     ]
 
@@ -214,7 +212,6 @@ def check_volume(signature: ModelSignature) -> list[Finding]:
                     f"one {word} is about {total / 1e6:.1f} MB of JSON: too much for OpenWhisk, not for others",
                     seen=f'"{largest.name}" {largest.datatype} {_shape(largest)}',
                     expected=f"at most {OPENWHISK_BYTES} bytes",
-                    fix="use another platform, or let the model take and give less (pool, take the top k inside it)",
                 )
             )
     return findings

@@ -7,7 +7,7 @@ a suspicion: ONNX Runtime, which keeps some that ONNX dropped, has the last word
 
 from __future__ import annotations
 
-__all__ = ["STANDARD", "in_standard"]
+__all__ = ["STANDARD"]
 
 _TABLE = {
     "ai.onnx": """
@@ -54,9 +54,3 @@ def _parse(words: str) -> dict[str, tuple[int, int]]:
 
 STANDARD: dict[str, dict[str, tuple[int, int]]] = {domain: _parse(words) for domain, words in _TABLE.items()}
 """Domain -> operator -> (first opset that has it, first that has it no more or 0)."""
-
-
-def in_standard(domain: str, operator: str, opset: int) -> bool:
-    """Tell whether the standard has an operator at an opset."""
-    first, until = STANDARD.get(domain, {}).get(operator, (0, 0))
-    return 0 < first <= opset and (not until or opset < until)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlfn.errors import InvalidInput, MlfnError
+from mlfn import plugins
+from mlfn.errors import InvalidInput, MissingExtra, MlfnError
 from mlfn.function import Finding, ModelPackage
 from mlfn.models import onnx_support
 from mlfn.models.findings import finding
 from mlfn.models.foreign import explain
-from mlfn.models.formats import ModelFormat, installed_formats
+from mlfn.models.formats import ModelFormat
 from mlfn.nearest import did_you_mean
 
 __all__ = ["check_loads", "open_model"]
@@ -25,7 +26,7 @@ def open_model(path: Path, formats: Iterable[ModelFormat] | None = None) -> Mode
     broken: list[MlfnError] = []
     try:
         _check_is_there(path)
-        for candidate in installed_formats(broken) if formats is None else formats:
+        for candidate in _installed_formats(path, broken) if formats is None else formats:
             package = _try(candidate, path, broken)
             if package is not None:
                 return package
@@ -57,7 +58,6 @@ def check_loads(package: ModelPackage) -> tuple[Finding, ...]:
             refusal,
             seen=package.entry,
             expected="a model that ONNX Runtime loads",
-            fix="export the model again, for another opset or datatype; onnx.checker.check_model tells more",
         ),
     )
 
@@ -89,3 +89,18 @@ def _try(candidate: ModelFormat, path: Path, broken: list[MlfnError]) -> ModelPa
         failure.__cause__ = error
         broken.append(failure)
         return None
+
+
+def _installed_formats(path: Path, broken: list[MlfnError]) -> Iterator[ModelFormat]:
+    """Yield the formats of the table; what does not load is added to ``broken``, and the others go on."""
+    # The one that the suffix names comes first: with model.onnx no other is imported.
+    for name in sorted(plugins.names(plugins.FORMATS), key=lambda name: (f".{name}" != path.suffix, name)):
+        try:
+            found = plugins.load(plugins.FORMATS, name)
+        except MlfnError as error:
+            broken.append(error)
+            continue
+        if isinstance(found, ModelFormat):
+            yield found
+        else:
+            broken.append(MissingExtra(f"the format {name!r} is no format: {found!r} lacks name, detect or read"))

@@ -18,10 +18,9 @@ from onnx import defs
 
 from mlfn.errors import InvalidInput
 from mlfn.models import check_loads, open_model
-from mlfn.models.onnx_graph import read_graph
+from mlfn.models.onnx_format import signature_of
+from mlfn.models.onnx_graph import MalformedError, read_graph
 from mlfn.models.onnx_operators import STANDARD
-from mlfn.models.onnx_signature import signature_of
-from mlfn.models.onnx_wire import MalformedError
 from mlfn_runtime.errors import StartError
 from mlfn_runtime.onnx_backend import OnnxBackend
 from mlfn_runtime.signature import DATATYPE_OF_ONNX, ModelSignature, TensorSpec
