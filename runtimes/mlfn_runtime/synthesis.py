@@ -91,10 +91,10 @@ def _values(datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     return bits.reshape(shape)
 
 
-def example_body(signature: ModelSignature) -> dict[str, object]:
+def example_body(signature: ModelSignature, lengths: Lengths = LENGTHS[0]) -> dict[str, object]:
     """Make the Open Inference JSON document that asks for one inference on synthesised inputs."""
     inputs = []
-    arrays = synthesise(signature)
+    arrays = synthesise(signature, lengths=lengths)
     for spec in signature.inputs:
         array = arrays[spec.name]
         if array.dtype.kind == "f":

@@ -11,7 +11,7 @@ import click
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, print_findings, say, stages
 from mlfn.errors import InvalidInput
-from mlfn.function import Deployed, FunctionSpec
+from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.settings import Resolved, resolve
 from mlfn.settings.values import corrected_name
 
@@ -89,7 +89,7 @@ def _print(deployed: Deployed, output: Format) -> None:
     if output.is_data:
         print_data({"schema": "mlfn.deployed/v1", **_document(deployed)}, output)
         return
-    print_findings(deployed.findings)
+    print_findings([each for each in deployed.findings if each.severity is not Severity.INFO])
     say(_summary(deployed))
     print(deployed.name if output is Format.NAME else deployed.url)
 

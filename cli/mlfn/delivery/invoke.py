@@ -30,21 +30,37 @@ def invoke(platform: Platform, invocation: Invocation) -> Answer:
     Raises InvalidInput (the body is not JSON, or the function refuses it), NotFound, TimedOut, Unreachable, and
     MlfnError for any other answer that is not a good one.
     """
-    name = invocation.name
-    body = invocation.body if invocation.body is not None else _example(platform, name)
-    _check_json(body)
-    path = invocation.path or f"/v2/models/{name}/infer"
-    answer = platform.invoke(name, path, body, {"Content-Type": "application/json"}, invocation.timeout_s)
+    if invocation.body is None:
+        answer = _send_example(platform, invocation)
+    else:
+        _check_json(invocation.body)
+        answer = _send(platform, invocation, invocation.body)
     if answer.status >= 400:
-        raise _refusal(name, answer)
+        raise _refusal(invocation.name, answer)
     return answer
 
 
-def _example(platform: Platform, name: str) -> bytes:
-    # numpy is behind it, which a request of one's own does not need here.
-    from mlfn_runtime.synthesis import example_body
+def _send(platform: Platform, invocation: Invocation, body: bytes) -> Answer:
+    path = invocation.path or f"/v2/models/{invocation.name}/infer"
+    headers = {"Content-Type": "application/json"}
+    return platform.invoke(invocation.name, path, body, headers, invocation.timeout_s)
 
-    return json.dumps(example_body(platform.status(name).signature)).encode()
+
+def _send_example(platform: Platform, invocation: Invocation) -> Answer:
+    """Send examples of other and other lengths until the model takes one: a signature does not say which fit."""
+    # numpy is behind it, which a request of one's own does not need here.
+    from mlfn_runtime.synthesis import LENGTHS, example_body
+
+    signature = platform.status(invocation.name).signature
+    bodies = dict.fromkeys(json.dumps(example_body(signature, lengths)).encode() for lengths in LENGTHS)
+    first = None
+    for body in bodies:
+        answer = _send(platform, invocation, body)
+        if answer.status != 400:
+            return answer
+        first = first or answer
+    assert first is not None
+    return first
 
 
 def _check_json(body: bytes) -> None:

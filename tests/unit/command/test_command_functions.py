@@ -172,6 +172,12 @@ def test_invoke_makes_an_example_from_the_signature(run: Any, deployed: Any) -> 
     assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("x", "FP32", [1, 4])
 
 
+def test_an_example_that_is_refused_is_sent_once_where_no_axis_is_free(run: Any, deployed: Any) -> None:
+    deployed.answer = Answer(400, {}, b'{"error": "no"}', 0.001)
+    assert run("invoke", "echo", "--example").code == 2
+    assert len(deployed.sent) == 1
+
+
 def test_invoke_reads_files_and_standard_input(
     run: Any, deployed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
