@@ -173,6 +173,36 @@ def tokens_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def slow_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model that takes about a microsecond for each of its ``steps``, and 2 ms besides."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["go_on"]), helper.make_node("Add", ["value", "one"], ["next"])],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, []),
+        ],
+        [numpy_helper.from_array(np.array(1, np.float32), "one")],
+    )
+    nodes = [
+        helper.make_node("Add", ["steps", "least"], ["all"]),
+        helper.make_node("Loop", ["all", "", "zero"], ["reached"], body=body),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array(2000, np.int64), "least"),
+        numpy_helper.from_array(np.array(0, np.float32), "zero"),
+    ]
+    inputs = [helper.make_tensor_value_info("steps", TensorProto.INT64, [])]
+    outputs = [helper.make_tensor_value_info("reached", TensorProto.FLOAT, [])]
+    return _write(tmp_path_factory.mktemp("models") / "slow.onnx", nodes, inputs, outputs, weights)
+
+
+@pytest.fixture(scope="session")
 def iris(iris_model: Path, serve_model: Any) -> Iterator[Served]:
     with serve_model(iris_model, "iris") as served:
         yield served

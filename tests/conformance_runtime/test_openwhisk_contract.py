@@ -162,7 +162,17 @@ def test_nobody_reaches_it_elsewhere(iris: Any, path: str) -> None:
         assert client.post(path, json=INIT).status_code == 404
 
 
-def test_a_coming_deadline_is_kept(initialised: httpx.Client) -> None:
+def test_a_deadline_that_is_far_or_no_time_changes_nothing(initialised: httpx.Client) -> None:
     in_a_minute = str(int(time.time() * 1000) + 60_000)
     assert run(initialised, tokens(1), deadline=in_a_minute)["outputs"][0]["data"] == [1.0]
     assert run(initialised, tokens(1), deadline="soon")["outputs"][0]["data"] == [1.0]
+
+
+def test_the_answer_comes_before_the_deadline(slow_model: Any, serve_model: Any) -> None:
+    with serve_model(slow_model, "slow", __OW_API_HOST="http://127.0.0.1:3233") as served, served.client() as client:
+        assert run(client, {"steps": 0})["outputs"][0]["data"] == [2000.0]
+        begun = time.monotonic()
+        answer = run(client, {"steps": 2_000_000}, deadline=str(int(time.time() * 1000) + 500))
+        assert answer == {"error": "the deadline of the activation came before the model had answered"}
+        assert time.monotonic() - begun < 1.5  # the model itself takes longer than two seconds
+        assert run(client, {"steps": 0})["outputs"][0]["data"] == [2000.0]
