@@ -11,13 +11,27 @@ ROWS = "N"
 TABLE = 16
 
 
-def write_model(path: Path) -> None:
-    """Write ``x`` FP32 [N, 4] doubled, ``text`` BYTES [N] as it is, ``token`` INT64 [N] looked up in a table of 16."""
+def write_model(path: Path, *, slow: bool = False) -> None:
+    """Write ``x`` FP32 [N, 4] doubled, ``text`` BYTES [N] as it is, ``token`` INT64 [N] looked up in a table of 16.
+
+    With ``slow`` it also multiplies random numbers for about a millisecond: slow enough to be run by worker threads.
+    """
     table = numpy_helper.from_array(np.linspace(0, 1, TABLE, dtype=np.float32), "table")
     two = numpy_helper.from_array(np.array(2, np.float32), "two")
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    twice = [helper.make_node("Mul", ["x", "two"], ["doubled"])]
+    if slow:
+        twice = [
+            helper.make_node("RandomUniform", [], ["noise"], shape=[320, 320]),
+            helper.make_node("MatMul", ["noise", "noise"], ["product"]),
+            helper.make_node("ReduceSum", ["product"], ["sum"], keepdims=0),
+            helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
+            helper.make_node("Mul", ["x", "two"], ["alone"]),
+            helper.make_node("Add", ["alone", "nothing"], ["doubled"]),
+        ]
     graph = helper.make_graph(
         [
-            helper.make_node("Mul", ["x", "two"], ["doubled"]),
+            *twice,
             helper.make_node("Identity", ["text"], ["echo"]),
             helper.make_node("Gather", ["table", "token"], ["looked_up"]),
         ],
@@ -32,7 +46,7 @@ def write_model(path: Path) -> None:
             helper.make_tensor_value_info("echo", TensorProto.STRING, [ROWS]),
             helper.make_tensor_value_info("looked_up", TensorProto.FLOAT, [ROWS]),
         ],
-        [table, two],
+        [table, two, zero] if slow else [table, two],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     checker.check_model(model)

@@ -289,12 +289,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-reference", action="store_true", help="leave the ASGI server out")
     parser.add_argument("--openwhisk", action="store_true", help="offer /init and /run as well")
+    parser.add_argument("--slow", action="store_true", help="fuzz a model that worker threads run")
     options = parser.parse_args()
     begun = time.monotonic()
     rng = random.Random(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / f"{MODEL}.onnx"
-        write_model(model)
+        write_model(model, slow=options.slow)
         port, reference = free_port(), free_port()
         ours = (sys.executable, "-m", "mlfn_runtime", "--model", str(model), "--name", MODEL, "--port", str(port))
         asgi = (
