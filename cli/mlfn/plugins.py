@@ -7,6 +7,7 @@ answered with the nearest that does, and a plugin that does not load is named to
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from mlfn.errors import InvalidInput, MissingExtra
 from mlfn.nearest import did_you_mean
@@ -28,8 +29,11 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted(_table(group)))
 
 
-def load(group: str, name: str) -> object:
-    """Return the object that ``name`` stands for. Raises InvalidInput (no such name), MissingExtra (does not load)."""
+def load(group: str, name: str) -> Any:
+    """Return the object that ``name`` stands for. Raises InvalidInput (no such name), MissingExtra (does not load).
+
+    Which protocol it keeps is the group's matter: the caller names it, and the conformance suite of the kind checks it.
+    """
     table = _table(group)
     if name not in table:
         kind = _kind(group)

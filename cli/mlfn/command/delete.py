@@ -12,6 +12,8 @@ from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say
 from mlfn.errors import InvalidInput, MlfnError
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve
 
 __all__ = ["delete"]
@@ -30,10 +32,8 @@ def delete(name: str, yes: bool, output: Format, **flags: object) -> None:
       mlfn delete iris
       mlfn delete iris --yes
     """
-    from mlfn.delivery.connect import connect
-
     resolved = resolve(flags, os.environ, Path.cwd())
-    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         if not yes:
             _ask(platform.status(name).name)

@@ -12,6 +12,8 @@ from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, print_findings, say, stages
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, FunctionSpec, Severity
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import Resolved, resolve
 from mlfn.settings.values import corrected_name
 
@@ -50,12 +52,11 @@ def deploy(model: Path | None, wait: bool, output: Format, **flags: object) -> N
       mlfn deploy iris.onnx --name flowers --concurrency 8 --max-scale 2 --memory 512Mi
       mlfn deploy model.onnx --min-scale 1 --env LANG=C -o json
     """
-    from mlfn.delivery.connect import connect
     from mlfn.delivery.deploy import deploy as deliver
 
     resolved = resolve(flags, os.environ, Path.cwd())
     file = model or _configured_model(resolved)
-    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with stages() as stage:
         deployed = deliver(platform, _spec(resolved, file), file, wait=wait, progress=stage)
     _print(deployed, output)

@@ -15,6 +15,8 @@ from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
 from mlfn.function import FunctionStatus
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve
 
 __all__ = ["describe", "list_functions"]
@@ -34,10 +36,9 @@ def list_functions(output: Format, **flags: object) -> None:
       mlfn list -o url
       mlfn list -o json | jq '.functions[].name'
     """
-    from mlfn.delivery.connect import connect
-
     resolved = resolve(flags, os.environ, Path.cwd())
-    found = connect(resolved.settings.platform, resolved.texts("local")).list()
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    found = platform.list()
     if output.is_data:
         print_data({"schema": "mlfn.functions/v1", "functions": [document(each) for each in found]}, output)
     elif output in (Format.NAME, Format.URL):
@@ -60,10 +61,8 @@ def describe(name: str, output: Format, **flags: object) -> None:
       mlfn describe iris
       mlfn describe iris -o json | jq '.instances | length'
     """
-    from mlfn.delivery.connect import connect
-
     resolved = resolve(flags, os.environ, Path.cwd())
-    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         status = platform.status(name)
     if output.is_data:

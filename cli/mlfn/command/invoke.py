@@ -14,6 +14,8 @@ from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages, table
 from mlfn.errors import InvalidInput
 from mlfn.function import Answer
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve
 
 __all__ = ["invoke"]
@@ -48,7 +50,6 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
       mlfn invoke iris -d @request.json -o json
       echo '{"inputs": [...]}' | mlfn invoke iris -d -
     """
-    from mlfn.delivery.connect import connect
     from mlfn.delivery.invoke import Invocation
     from mlfn.delivery.invoke import invoke as send
 
@@ -59,7 +60,7 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
         )
     resolved = resolve(flags, os.environ, Path.cwd())
     body = None if data is None else _body(data)
-    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with stages() as stage, near_functions(platform, name):
         stage(f"waiting for {name}")
         answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s))

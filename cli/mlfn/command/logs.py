@@ -9,6 +9,8 @@ import click
 
 from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, setting_options
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve
 
 __all__ = ["logs"]
@@ -34,10 +36,8 @@ def logs(name: str, follow: bool, tail: int, prefix: bool, **flags: object) -> N
       mlfn logs iris --tail 20
       mlfn logs iris -f | jq .
     """
-    from mlfn.delivery.connect import connect
-
     resolved = resolve(flags, os.environ, Path.cwd())
-    platform = connect(resolved.settings.platform, resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         for line in platform.logs(name, follow=follow, tail=tail):
             print(f"{line.instance} {line.text}" if prefix else line.text, flush=follow)
