@@ -17,6 +17,7 @@ from typing import Any
 MODEL = "fuzzed"
 INFER = f"/v2/models/{MODEL}/infer"
 _JSON = ("content-type", "application/json")
+_OFFER = (("connection", "upgrade"), ("upgrade", "h2c"))
 Document = dict[str, Any]
 
 
@@ -177,7 +178,8 @@ def _places(value: Any) -> list[tuple[Any, Any]]:
 
 def _infer(rng: random.Random) -> Plain:
     target = rng.choice((INFER, INFER, INFER, f"/v2/models/{MODEL}/versions/1/infer", "/invocations"))
-    return Plain("POST", target, (_JSON,), json.dumps(valid_document(rng)).encode(), _chunks(rng))
+    headers = rng.choice(((),) * 8 + (_OFFER, (("expect", "100-continue"),)))
+    return Plain("POST", target, (_JSON, *headers), json.dumps(valid_document(rng)).encode(), _chunks(rng))
 
 
 def _hostile_json(rng: random.Random) -> Plain:
