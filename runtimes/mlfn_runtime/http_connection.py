@@ -39,6 +39,9 @@ _WRITE_APART_BYTES = 64 * 1024
 _DISCARD_BYTES = 1 << 20
 """Bytes read and thrown away after a refusal, so that the client gets to read it."""
 
+_OFFER = frozenset((b"upgrade", b"connection", b"http2-settings", b"expect"))
+"""Headers that are left out when an offer of another protocol is declined; 100-continue was answered already."""
+
 _MOST_DIGITS = 18
 """Digits of a Content-Length that are still a number of bytes."""
 
@@ -132,6 +135,7 @@ class HttpConnection(asyncio.Protocol):
         self._headers: list[tuple[bytes, bytes]] = []
         self._body: list[bytes] = []
         self._head_size = 0
+        self._fed = 0  # what follows in the same piece is not counted; it is no longer than one read
         self._body_size = 0
 
     # -- the transport's calls --
@@ -176,7 +180,7 @@ class HttpConnection(asyncio.Protocol):
             if self.phase != CLOSING:
                 self._refuse(self._refusal or _malformed(error))
         if self.phase == HEAD:
-            self._head_size += len(data)
+            self._head_size += self._fed
             if self._head_size > self.door.settings.max_head_bytes:
                 self._refuse(self._head_too_large())
 
@@ -229,7 +233,7 @@ class HttpConnection(asyncio.Protocol):
             if fields[b"expect"].lower() != b"100-continue":
                 self._stop(RequestError(417, "expect: expected 100-continue, got another expectation"))
             self._owes_continue = self._parser.get_http_version() == "1.1"
-        if self._head_size + self._fed > settings.max_head_bytes:  # else the head is smaller for sure
+        if not 0 < self._head_size + self._fed <= settings.max_head_bytes:  # else it is smaller for sure
             size = len(self._target) + sum(len(name) + len(value) for name, value in headers)
             if size > settings.max_head_bytes:
                 self._stop(self._head_too_large())
@@ -250,6 +254,8 @@ class HttpConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """Hand one whole request on."""
         if self.phase == CLOSING:  # it came behind one that asked to close
+            return
+        if self._parser.should_upgrade():  # parsed without its body: ``_decline_upgrade`` begins anew
             return
         parts = self._body
         body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -372,13 +378,25 @@ class HttpConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _decline_upgrade(self, data: bytes, upgrade: httptools.HttpParserUpgrade) -> None:
-        """Go on in HTTP/1.1 after a request that offered another protocol; its answer tells that we stay."""
-        if self._parser.get_method() == b"CONNECT" or self.phase == CLOSING:
+        """Read a request that offers another protocol as if it did not.
+
+        The parser leaves such a request's body unread; taking that for the next request would let a client smuggle
+        one in. So its head is written anew without the offer, and parsed with all that follows.
+        """
+        if self.phase == CLOSING:
             return
+        if self._parser.get_method() == b"CONNECT":
+            allow = (b"allow", b"GET, HEAD, OPTIONS, POST")
+            self._refuse(RequestError(405, "expected a method of HTTP/1.1 without tunnels, got CONNECT", (allow,)))
+            return
+        lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._target)]
+        lines += [b"%b: %b" % header for header in self._headers if header[0] not in _OFFER]
         self._parser = httptools.HttpRequestParser(self)
+        self._reset()
+        self._whole = b""
+        self.phase = HEAD
         rest = data[cast("Any", upgrade).args[0] :]
-        if rest:
-            self.data_received(rest)
+        self.data_received(b"\r\n".join((*lines, b"", rest)))
 
     def _regulate(self) -> None:
         """Read only while the client reads its answers and not too many of them are due."""
