@@ -51,5 +51,7 @@ def _ask(name: str) -> None:
         raise InvalidInput(
             f"deleting {name} needs a yes, and nobody is there to ask", hints=(f"mlfn delete {name} --yes",)
         )
-    if not click.confirm(f"delete {name} with all its revisions?", err=True):
+    # Not click.confirm: some of its versions write a part of the question to stdout.
+    print(f"delete {name} with all its revisions? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise MlfnError(f"{name} was not deleted")

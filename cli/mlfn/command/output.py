@@ -63,7 +63,14 @@ class Format(StrEnum):
         return self in (Format.JSON, Format.YAML)
 
 
-class FormatType(click.ParamType[Format]):
+if TYPE_CHECKING:
+    _FormatParam = click.ParamType[Format]
+else:
+    # Generic only since click 8.4.
+    _FormatParam = click.ParamType
+
+
+class FormatType(_FormatParam):
     """Take one of the forms that a command can print: the type of ``-o``."""
 
     name = "format"
