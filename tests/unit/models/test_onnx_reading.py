@@ -6,7 +6,8 @@ import hashlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +15,11 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import defs
+from onnx import TensorProto, defs, helper
 
 from mlfn.errors import InvalidInput
 from mlfn.models import check_loads, open_model
-from mlfn.models.onnx_format import signature_of
+from mlfn.models.onnx_format import WHOLE_BYTES, signature_of
 from mlfn.models.onnx_graph import MalformedError, read_graph
 from mlfn.models.onnx_operators import STANDARD
 from mlfn_runtime.errors import StartError
@@ -147,3 +148,27 @@ def test_random_damage_is_an_error_or_another_model(data: st.DataObject, iris_by
     except MalformedError:
         return
     assert isinstance(signature, ModelSignature)
+
+
+def test_a_large_file_is_mapped_and_not_held(build: Callable[..., Path]) -> None:
+    weights = TensorProto(name="w", dims=[WHOLE_BYTES // 4], data_type=TensorProto.FLOAT, raw_data=bytes(WHOLE_BYTES))
+    nodes = [helper.make_node("Gather", ["w", "x"], ["y"])]
+    path = build(nodes, inputs=[helper.make_tensor_value_info("x", TensorProto.INT64, ["n"])], initializer=[weights])
+    del weights
+    assert path.stat().st_size > WHOLE_BYTES
+    tracemalloc.start()
+    package = open_model(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < WHOLE_BYTES // 16
+    assert package.signature.inputs == (TensorSpec("x", "INT64", (-1,), ("n",)),)
+    with path.open("rb") as file:
+        assert package.digest == "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def test_a_large_file_that_is_cut_off(build: Callable[..., Path]) -> None:
+    path = build(initializer=[TensorProto(name="w", data_type=TensorProto.UINT8, raw_data=bytes(WHOLE_BYTES + 4096))])
+    with path.open("r+b") as file:
+        file.truncate(WHOLE_BYTES + 1024)
+    with pytest.raises(InvalidInput, match="cut off"):
+        open_model(path)
