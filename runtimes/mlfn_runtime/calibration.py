@@ -63,6 +63,7 @@ class Calibration(NamedTuple):
     pair_s: float
     mergeable: bool
     why: str
+    lengths: Lengths = LENGTHS[0]
 
 
 class ExecutionPlan(NamedTuple):
@@ -93,9 +94,9 @@ def calibrate(backend: Backend, clock: Callable[[], float]) -> Calibration:
         run_s = min(run_s, *(_timed(backend, inputs, clock) for _ in range(3)))
     if not _may_have_a_batch(backend.signature):
         why = "not merged: the first axis is not one batch axis in every input and output"
-        return Calibration(inputs, run_s, 0.0, False, why)
+        return Calibration(inputs, run_s, 0.0, False, why, lengths)
     if run_s > _TOO_SLOW_TO_PROVE_S:
-        return Calibration(inputs, run_s, 0.0, False, f"not merged: one run takes {run_s * 1000:.0f} ms")
+        return Calibration(inputs, run_s, 0.0, False, f"not merged: one run takes {run_s * 1000:.0f} ms", lengths)
     pair = synthesise(backend.signature, 2, lengths)
     named = backend.signature.batch_axis is not None
     try:
@@ -104,10 +105,12 @@ def calibrate(backend: Backend, clock: Callable[[], float]) -> Calibration:
             proved = _rows_are_independent(backend, synthesise(backend.signature, 5, lengths))
         pair_s = _pair_time(backend, pair, run_s, clock) if proved else 0.0
     except RequestError as error:
-        return Calibration(inputs, run_s, 0.0, False, f"not merged: a run of two rows failed: {error.message}")
+        return Calibration(inputs, run_s, 0.0, False, f"not merged: a run of two rows failed: {error.message}", lengths)
     if not proved:
-        return Calibration(inputs, run_s, 0.0, False, "not merged: a run of two rows differs from two runs of one")
-    return Calibration(inputs, run_s, pair_s, True, "a run of two rows equals two runs of one")
+        return Calibration(
+            inputs, run_s, 0.0, False, "not merged: a run of two rows differs from two runs of one", lengths
+        )
+    return Calibration(inputs, run_s, pair_s, True, "a run of two rows equals two runs of one", lengths)
 
 
 def choose(calibration: Calibration, cores: int) -> ExecutionPlan:

@@ -11,6 +11,7 @@ from mlfn_runtime.calibration import ExecutionPlan, choose
 from mlfn_runtime.errors import RequestError
 from mlfn_runtime.execution import LoopExecutor, MergeLimit, WorkerBounds, WorkerExecutor
 from mlfn_runtime.open_inference import OpenInferenceCodec
+from mlfn_runtime.synthesis import LENGTHS
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,6 +47,7 @@ class ModelService:
         self.signature: ModelSignature | None = None
         self.codec: OpenInferenceCodec | None = None
         self.plan: ExecutionPlan | None = None
+        self.lengths = LENGTHS[0]
         self.counters = counters
         self._loop = loop
         self._max_queue = max_queue
@@ -83,6 +85,7 @@ class ModelService:
             self._executor = WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
         self.plan = plan
         self.signature = backend.signature
+        self.lengths = calibration.lengths
         self.codec = OpenInferenceCodec(backend.signature, self.name, self.version)
         self.state = "warming"
         return plan

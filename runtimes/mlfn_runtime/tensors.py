@@ -81,7 +81,7 @@ def _packed(datatype: str, data: list[Any]) -> bytes | None:
         packer = _packers[datatype, len(data)] = struct.Struct(f"={len(data)}{_PACKED[datatype]}")
     try:
         return packer.pack(*data)
-    except OverflowError:
+    except (OverflowError, struct.error):
         return None
 
 

@@ -50,7 +50,7 @@ class Pages:
         service = self._service
         service.require_codec()
         assert service.signature is not None  # set together with the codec
-        example = example_body(service.signature)
+        example = example_body(service.signature, service.lengths)
         return document(
             Description(service.signature, service.name, service.version, example, openwhisk=self._openwhisk)
         )
