@@ -11,6 +11,7 @@ import hashlib
 import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from mlfn.errors import InvalidInput
@@ -18,8 +19,9 @@ from mlfn.function import Finding, ModelPackage, Severity
 from mlfn.models.external_data import locate
 from mlfn.models.findings import finding
 from mlfn.models.foreign import explain
-from mlfn.models.onnx_checks import check_batch, check_operators, check_versions, check_volume
 from mlfn.models.onnx_graph import Buffer, MalformedError, OnnxGraph, OnnxType, OnnxValue, looks_like_onnx, read_graph
+from mlfn.models.onnx_operators import FLOOR_IR, FLOOR_OPSETS, OF_RUNTIME, OLDEST_OPSET, STANDARD, WITHOUT_KERNEL
+from mlfn.models.onnx_support import check_operators, check_versions
 from mlfn_runtime.signature import DATATYPE_OF_ONNX, DATATYPE_OF_ORT, ModelSignature, TensorSpec
 
 __all__ = ["FORMAT", "OnnxFormat", "read_onnx", "signature_of"]
@@ -42,6 +44,15 @@ _ELEMENTS = {
     **_OTHER_ELEMENTS,
 }  # fmt: skip
 """TensorProto.DataType to ONNX Runtime's words."""
+
+OPENWHISK_BYTES = 1_048_576
+"""What OpenWhisk passes in parameters, and in a result, at most."""
+
+_JSON_WIDTH = {
+    "FP16": 7, "FP32": 11, "FP64": 19, "BOOL": 6, "INT8": 4, "UINT8": 4, "INT16": 5, "UINT16": 5,
+    "INT32": 6, "UINT32": 6, "INT64": 6, "UINT64": 6, "BYTES": 3,
+}  # fmt: skip
+"""Characters of one element in JSON, comma included: typical for floats, low for integers and strings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +90,14 @@ def read_onnx(root: Path, entry: str, name: str) -> ModelPackage:
         raise _damaged(path, MalformedError("it names no opset", truncated=True), len(data))
     signature, findings = signature_of(graph)
     data_files, missing = locate(root, entry, graph.external) if graph.external else ((), [])
-    findings = [*missing, *check_versions(graph), *findings]
-    complete = not any(each.severity is Severity.ERROR for each in findings)
-    findings += check_operators(graph, path, complete=complete)
-    findings += [*check_batch(signature), *check_volume(signature)]
+    findings += missing
+    if _is_newer_than_floor(graph):
+        findings += check_versions(graph)
+    suspects = _suspects(graph)
+    if suspects or graph.opsets.get("ai.onnx", OLDEST_OPSET) < OLDEST_OPSET:
+        complete = not any(each.severity is Severity.ERROR for each in findings)
+        findings += check_operators(graph, suspects, path, complete=complete)
+    findings += [*_check_batch(signature), *_check_volume(signature)]
     digests = {entry: hashlib.sha256(data).hexdigest()} | {each: _digest(root / each) for each in data_files}
     return ModelPackage(
         root=root,
@@ -104,6 +119,27 @@ def _check_size(path: Path) -> None:
             f"{path} has {size} bytes; one ONNX file holds {MAX_FILE_BYTES} at most (the bound of protobuf)",
             hints=('save the weights beside it: onnx.save(model, path, save_as_external_data=True, location="w.bin")',),
         )
+
+
+def _is_newer_than_floor(graph: OnnxGraph) -> bool:
+    newer = (version > FLOOR_OPSETS.get(domain, version) for domain, version in graph.opsets.items())
+    return graph.ir_version > FLOOR_IR or any(newer)
+
+
+def _suspects(graph: OnnxGraph) -> list[tuple[str, str]]:
+    """Return the operators that neither the standard, at the model's opset, nor ONNX Runtime nor the file defines."""
+    return sorted(
+        (domain, name)
+        for domain, name in graph.operators
+        if domain not in OF_RUNTIME
+        and (domain, name) not in graph.functions
+        and not (name not in WITHOUT_KERNEL and _is_standard(domain, name, graph.opsets.get(domain, 1)))
+    )
+
+
+def _is_standard(domain: str, name: str, opset: int) -> bool:
+    first, until = STANDARD.get(domain, {}).get(name, (0, 0))
+    return 0 < first <= opset and not 0 < until <= opset
 
 
 def _contents(path: Path) -> Buffer:
@@ -250,3 +286,70 @@ def _unsupported(value: OnnxValue, role: str, expected: str) -> Finding:
 def _listed(keys: tuple[int | str, ...]) -> str:
     shown = ", ".join(str(key) for key in keys[:8])
     return shown if len(keys) <= 8 else f"{shown}, … ({len(keys)} in all)"
+
+
+# -- what the signature means for serving -----------------------------------------------------------------------------
+
+
+def _check_batch(signature: ModelSignature) -> list[Finding]:
+    """Tell when every request must have the same number of rows, or requests cannot be merged for want of a name."""
+    firsts = {spec.shape[0] for spec in signature.inputs if spec.shape}
+    if firsts == {-1}:
+        return _unnamed_batch(signature)
+    if len(firsts) != 1:
+        return []
+    rows = firsts.pop()
+    named = ", ".join(f'"{spec.name}" {_shape(spec)}' for spec in signature.inputs if spec.shape)
+    return [
+        finding(
+            "fixed-batch",
+            f"the first axis is fixed at {rows}: every request must have it, and requests are never merged",
+            seen=named,
+            expected="a free first axis, of one name in all inputs and outputs",
+        )
+    ]
+
+
+def _unnamed_batch(signature: ModelSignature) -> list[Finding]:
+    tensors = (*signature.inputs, *signature.outputs)
+    if signature.batch_axis == 0 or not all(spec.shape[:1] == (-1,) for spec in tensors):
+        return []
+    names = sorted({spec.symbols[0] for spec in tensors})
+    return [
+        finding(
+            "unnamed-batch",
+            "the first axes are free but not of one name: it cannot be told that they are one batch, so requests are "
+            "never merged",
+            seen=", ".join(repr(name) for name in names),
+            expected="one name for the first axis of all inputs and outputs",
+        )
+    ]
+
+
+def _check_volume(signature: ModelSignature) -> list[Finding]:
+    """Estimate what one request and one answer take at least, free axes counted as 1."""
+    findings = []
+    for what, specs, word in (
+        ("input-too-large", signature.inputs, "request"),
+        ("output-too-large", signature.outputs, "answer"),
+    ):
+        total = sum(_json_bytes(spec) for spec in specs)
+        if total > OPENWHISK_BYTES:
+            largest = max(specs, key=_json_bytes)
+            findings.append(
+                finding(
+                    what,
+                    f"one {word} is about {total / 1e6:.1f} MB of JSON: too much for OpenWhisk, not for others",
+                    seen=f'"{largest.name}" {largest.datatype} {_shape(largest)}',
+                    expected=f"at most {OPENWHISK_BYTES} bytes",
+                )
+            )
+    return findings
+
+
+def _json_bytes(spec: TensorSpec) -> int:
+    return prod(max(axis, 1) if axis else 0 for axis in spec.shape) * _JSON_WIDTH.get(spec.datatype, 0)
+
+
+def _shape(spec: TensorSpec) -> str:
+    return "[" + ",".join(str(axis) for axis in spec.shape) + "]"

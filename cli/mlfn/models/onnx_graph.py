@@ -3,9 +3,9 @@
 Reads the fields of ``onnx.proto3`` that decide whether and how a model can be served, and skips weights without
 touching them. Knows the file's bytes only: no paths, no findings, no ONNX Runtime.
 
-Why not the ``onnx`` package: importing it takes 0.30 s on two cores (reading iris here: 0.2 ms), it holds every weight in
-memory to tell the names of the inputs, and what it says of a damaged file is "Error parsing message". A test holds this
-reading equal to that package's on every model that it ships.
+Why not the ``onnx`` package: importing it takes 0.30 s on two cores (reading iris here: 0.2 ms), it holds every weight
+in memory to tell the names of the inputs, and what it says of a damaged file is "Error parsing message". A test holds
+this reading equal to that package's on every model that it ships.
 """
 
 from __future__ import annotations

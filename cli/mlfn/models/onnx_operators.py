@@ -1,4 +1,6 @@
-"""The operators of the ONNX standard: from which opset on, and until which.
+"""What any ONNX Runtime that mlfn installs with runs without question. Data only.
+
+The operators of the ONNX standard: from which opset on, and until which.
 
 Derived from the schemas of onnx 1.23.2 (``onnx.defs.get_all_schemas_with_history()``) so that looking an operator up
 needs no import of that package; a test holds the table equal to the installed one. An operator that is not here is only
@@ -7,7 +9,7 @@ a suspicion: ONNX Runtime, which keeps some that ONNX dropped, has the last word
 
 from __future__ import annotations
 
-__all__ = ["STANDARD"]
+__all__ = ["FLOOR_IR", "FLOOR_OPSETS", "OF_RUNTIME", "OLDEST_OPSET", "STANDARD", "WITHOUT_KERNEL"]
 
 _TABLE = {
     "ai.onnx": """
@@ -54,3 +56,17 @@ def _parse(words: str) -> dict[str, tuple[int, int]]:
 
 STANDARD: dict[str, dict[str, tuple[int, int]]] = {domain: _parse(words) for domain, words in _TABLE.items()}
 """Domain -> operator -> (first opset that has it, first that has it no more or 0)."""
+
+FLOOR_OPSETS = {"ai.onnx": 21, "ai.onnx.ml": 5}
+"""Of ONNX 1.16 (March 2024), built into ONNX Runtime 1.18; mlfn needs 1.22."""
+
+FLOOR_IR = 10
+
+OLDEST_OPSET = 7
+"""ONNX Runtime promises this opset of ai.onnx and later; some models of an older one run all the same."""
+
+OF_RUNTIME = ("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental")
+"""Domains that ONNX Runtime itself defines."""
+
+WITHOUT_KERNEL = {"ImageDecoder"}
+"""In the standard at FLOOR, yet not built into ONNX Runtime for the CPU (measured with 1.32)."""

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper
 
 from mlfn.function import Finding, ModelPackage, Severity
 from mlfn.models import FINDINGS, check_loads, inspection_json, open_model
-from mlfn.models.onnx_support import FLOOR_IR, FLOOR_OPSETS, load_error, newest_ir, newest_opset
+from mlfn.models.onnx_operators import FLOOR_IR, FLOOR_OPSETS
+from mlfn.models.onnx_support import load_error, newest_ir, newest_opset
 
 Build = Callable[..., Path]
 FLOAT = TensorProto.FLOAT
