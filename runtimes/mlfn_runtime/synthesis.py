@@ -38,7 +38,7 @@ LENGTHS = (*(Lengths(*pair) for pair in _TRIED), *(Lengths(*pair, state=True) fo
 """Lengths tried in turn until the model takes one: images want multiples of 32, audio 320 samples and more, text
 anything. The first are typical, since what a run costs decides how the model is run."""
 
-_WORDS = ("alpha", "beta", "gamma", "delta")
+_WORDS = ("alpha", "beta", "gamma", "delta", "epsilon")
 
 
 def synthesise(signature: ModelSignature, rows: int = 1, lengths: Lengths = LENGTHS[0]) -> dict[str, NDArray[Any]]:
@@ -76,17 +76,18 @@ def _values(datatype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     count = 1
     for length in shape:
         count *= length
-    steps = np.arange(count)
+    row_length = max(1, count // shape[0]) if shape and shape[0] else 1
+    steps = np.arange(count) % row_length + np.arange(count) // row_length * 3  # each row begins three steps further
     kind = DTYPES[datatype].kind
     if kind == "O":
         words = np.empty(count, object)
         words[:] = [_WORDS[step % len(_WORDS)] for step in range(count)]
         return words.reshape(shape)
     if kind == "f":
-        # Two digits are short in JSON, and the period of 97 is prime to every usual row length, so rows differ.
+        # Two digits are short in JSON.
         floats: NDArray[Any] = np.round((steps * 37 % 97) / 97, 2).astype(DTYPES[datatype])
         return floats.reshape(shape)
-    # The first is 1, so that a mask is never empty; the pattern has the period 7, prime to usual row lengths.
+    # Two in three are 1, so that a mask is never empty.
     bits: NDArray[Any] = (steps % 7 % 3 != 1).astype(DTYPES[datatype])
     return bits.reshape(shape)
 
