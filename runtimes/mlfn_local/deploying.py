@@ -89,6 +89,7 @@ class Deployer:
             if not request.wait:
                 self._go_on(record)
                 handed_on = True
+                await self._functions.refresh(request.function)
                 previous = self._serving(request.function)
                 return Outcome(record.name, previous, True, False, {**seconds, "total": time.monotonic() - began_s})
             progress("starting instance")
@@ -180,8 +181,6 @@ class Deployer:
             if recording.done() and not recording.cancelled() and recording.exception() is None:
                 await self._functions.drop(recording.result(), request.function)
             raise
-        if not request.wait:
-            await self._functions.refresh(request.function)
         return RevisionRecord(
             name=name,
             function=request.function,
@@ -194,6 +193,7 @@ class Deployer:
 
     async def _bring_up(self, record: RevisionRecord, seconds: dict[str, float]) -> str | None:
         began_s = time.monotonic()
+        await self._functions.refresh(record.function)
         at_work = self._functions.begin(record)
         try:
             ending = await asyncio.wait_for(at_work.prove(), START_LIMIT_S)
@@ -261,9 +261,8 @@ class Deployer:
             await self._bring_up(record, {})
         except LocalError as error:
             _log.warning("%s", error.message)
-            message = error.message
-            self._functions.ledger.failed(ErrorRecord(record.function, record.name, time.time(), message))
-            await self._functions.fail(record.name, record.function, message)
+            await self._functions.fail(record.name, record.function, error.message)
+            self._functions.ledger.failed(ErrorRecord(record.function, record.name, time.time(), error.message))
         finally:
             self._tasks.pop(record.function, None)
             self._busy.pop(record.function, None)

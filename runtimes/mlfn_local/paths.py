@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class StatePaths:
             self.root.chmod(0o700)
             self.models.mkdir(mode=0o700, exist_ok=True)
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            probe = self.root / f".writable-{os.getpid()}"
+            probe = self.root / f".writable-{os.getpid()}-{threading.get_ident()}"
             probe.touch(mode=0o600)
             probe.unlink()
         except OSError as error:

@@ -81,7 +81,7 @@ class InstanceProcess:
         self._limit_bytes = memory_bytes
         self._seen_bytes = 0
         self._over_limit = False
-        self._group = MemoryGroup.create(f"{group}{order.instance}", memory_bytes) if memory_bytes else None
+        self._group = MemoryGroup.create(f"{group}{order.instance}", memory_bytes) if memory_bytes and group else None
         self._pidfd = -1
         self._received = b""
         self._failure: tuple[str, str] | None = None

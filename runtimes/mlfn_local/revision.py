@@ -21,9 +21,12 @@ from mlfn_local.records import ErrorRecord, RevisionRecord, ScaleChange
 from mlfn_local.scaling import RevisionScaler
 from mlfn_local.starter import Starter
 from mlfn_local.upstream import Target
-from mlfn_policies.backoff import delay_s, failures_after, is_crash_loop
+from mlfn_policies.backoff import CAP_S, delay_s, failures_after, is_crash_loop
 
 __all__ = ["History", "Place", "RevisionAtWork"]
+
+READY_CAP_S = 5.0
+"""The longest wait before an instance is replaced that did become ready: it most likely will again."""
 
 
 class History(Protocol):
@@ -46,7 +49,7 @@ class Place:
     """Digest to folder."""
     logs: Path
     group: str
-    """Prefix of the names of memory cgroups."""
+    """Prefix of the names of memory cgroups; "" = make none, watch instead."""
     cores: int
     clock: Callable[[], float] = time.monotonic
     """The time that scale is decided by."""
@@ -298,7 +301,7 @@ class RevisionAtWork:
         self.last_ending = ending
         record = self.record
         self._place.history.failed(ErrorRecord(record.function, record.name, time.time(), ending.message))
-        wait_s = delay_s(self.failures)
+        wait_s = delay_s(self.failures, cap=READY_CAP_S if ending.was_ready else CAP_S)
         if not ending.was_ready and self.failures > 1:
             # One failed start may have been bad luck; from the second on, those that wait are told.
             self.gate.block(f"function {record.function} cannot start: {ending.message}", time.monotonic() + wait_s)

@@ -51,6 +51,8 @@ class ServiceSettings:
     """The router's port; 0 = the one of last time, else the default, else any free one."""
     fork: bool = True
     """Whether instances may be forked from a warm parent."""
+    cgroups: bool = True
+    """Whether memory may be limited by cgroups; without, it is watched."""
     clock: Callable[[], float] = time.monotonic
     """The time that scale is decided by."""
     beats: bool = True
@@ -73,13 +75,14 @@ class Service:
         self._content = ContentStore(self._paths.models)
         self._starter = Starter(fork=settings.fork and hasattr(os, "fork") and Path("/proc/self/fd").exists())
         group = f"mlfn-{hashlib.sha256(str(settings.state_dir).encode()).hexdigest()[:8]}-"
-        sweep_groups(group)
+        if settings.cgroups:
+            sweep_groups(group)
         place = Place(
             starter=self._starter,
             history=self._ledger,
             models=self._content.folder,
             logs=self._paths.logs,
-            group=group,
+            group=group if settings.cgroups else "",
             cores=cores_here(),
             clock=settings.clock,
         )

@@ -21,11 +21,12 @@ def describe(
     names = {revision.name for revision in record.revisions}
     working = [revision for revision in functions.at_work if revision.record.name in names]
     shown = record.latest or record.revisions[-1]
-    findings = [_crash_loop(revision) for revision in working if revision.crash_loop]
+    looping = [revision for revision in working if revision.crash_loop and not revision.retired]
+    findings = [_crash_loop(revision) for revision in looping]
     findings += [_failed(revision.name, revision.error) for revision in record.revisions if revision.error]
     return {
         "name": record.name,
-        "ready": record.latest is not None and not any(revision.crash_loop for revision in working),
+        "ready": record.latest is not None and not looping,
         "digest": shown.model.digest,
         "format": shown.model.format,
         "signature": shown.model.signature,
