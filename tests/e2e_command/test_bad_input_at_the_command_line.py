@@ -253,10 +253,15 @@ def test_ctrl_c_while_a_model_loads_leaves_nothing(cli: Any, slow_to_load: Path)
     out, err = deploying.communicate(timeout=30)
     assert (deploying.returncode, out) == (130, "")
     assert err.strip() == "interrupted"
-    assert cli.json("list")["functions"] == []
+    cli.wait_for(lambda: names(cli) == [])
     cli.wait_for(lambda: cli.json("local", "status")["instances"] == 0)
     cli.json("local", "prune")
     assert cli.left_behind() == []
+
+
+def names(cli: Any) -> list[str]:
+    """Return what is deployed."""
+    return [each["name"] for each in cli.json("list")["functions"]]
 
 
 @pytest.mark.parametrize("part", [0.1, 0.3, 0.5, 0.7, 0.9])
@@ -269,13 +274,12 @@ def test_ctrl_c_at_any_moment_of_a_deploy_leaves_all_or_nothing(part: float, cli
     except subprocess.TimeoutExpired:
         deploying.send_signal(signal.SIGINT)
     _, err = deploying.communicate(timeout=30)
-    names = [each["name"] for each in cli.json("list")["functions"]]
     if deploying.returncode == 0:
-        assert names == ["after", "before"]
+        assert names(cli) == ["after", "before"]
     else:
-        # Before main() runs, Python itself dies of the signal; from then on the code is 130.
+        # While Python itself starts it dies of the signal; from then on the code is 130.
         assert deploying.returncode in (130, -signal.SIGINT), err
-        assert names == ["before"]
+        cli.wait_for(lambda: names(cli) == ["before"])
     assert cli.run("invoke", "before", "--example").returncode == 0
 
 
@@ -294,4 +298,4 @@ def test_delete_without_a_terminal_wants_yes(cli: Any, iris: Path) -> None:
     refused = cli.run("delete", "iris", stdin="y\n")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "hint: mlfn delete iris --yes" in refused.stderr
-    assert [each["name"] for each in cli.json("list")["functions"]] == ["iris"]
+    assert names(cli) == ["iris"]

@@ -1,11 +1,43 @@
 """The command line. A command parses, calls one function of ``mlfn.delivery``, prints; nothing else happens here.
 
-``mlfn`` is the entry point. Importing this package imports click and nothing heavier: `mlfn --help` and completion
-answer in under 0.3 s, and `mlfn serve` loads its model before rich or PyYAML would have been imported.
+``mlfn`` is the entry point. Nothing heavier than click is imported for it: `mlfn --help` and completion answer in under
+0.3 s, and `mlfn serve` loads its model before rich or PyYAML would have been imported.
 """
 
 from __future__ import annotations
 
-from mlfn.command.main import mlfn
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
 
 __all__ = ["mlfn"]
+
+_INTERRUPTED = 130
+
+
+def mlfn() -> NoReturn:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGINT, _interrupt)
+    from mlfn.command.main import main, report_bug
+
+    sys.excepthook = report_bug
+    code = main(sys.argv[1:])
+    # The work is done and told: Ctrl-C while Python takes itself apart must not change the answer.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, but leave at once from within an import.
+
+    There is nothing to clean up there, and an exception that passes through the start of a C extension has been seen to
+    end in a segmentation fault.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"\ninterrupted\n")
+            os._exit(_INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt

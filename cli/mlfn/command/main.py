@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +22,7 @@ from mlfn.nearest import did_you_mean
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["COMMANDS", "group", "main", "mlfn"]
+__all__ = ["COMMANDS", "group", "main", "report_bug"]
 
 INTERRUPTED = 130
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -104,12 +104,6 @@ def group(debug: bool) -> None:
         sys.excepthook = sys.__excepthook__
 
 
-def mlfn() -> NoReturn:
-    """Run the command line and exit."""
-    sys.excepthook = _report_bug
-    sys.exit(main(sys.argv[1:]))
-
-
 def main(args: Sequence[str]) -> int:
     """Run a command line; return the exit code. What is not a failure of the user's world is raised (a bug)."""
     debug = wants_debug(args)
@@ -176,10 +170,8 @@ def _usage_error(error: click.ClickException) -> MlfnError:
     return InvalidInput(message, hints=tuple(hints))
 
 
-def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        say("interrupted")
-        return
+def report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tell of an exception that nobody foresaw; the hook for those that end the process."""
     bug = MlfnError(
         f"this is a bug in mlfn: {kind.__name__}: {error}",
         hints=("run it again as `mlfn --debug …` to see where, and report that",),
