@@ -109,7 +109,8 @@ def _hosted_paths() -> JsonObject:
             "post": {
                 "operationId": "invocations",
                 "summary": "Hosted containers: run the model once.",
-                "description": "Nested lists by name are answered by name, rows (`instances`) by `predictions`.",
+                "description": "Takes an Open Inference request; or `inputs`, nested lists by name, answered "
+                "by name; or `instances`, a list of rows, answered by `predictions`.",
                 "requestBody": _inference_body("InvocationRequest"),
                 "responses": {"200": _json_answer("InvocationAnswer", "The outputs."), **_errors_of_a_body()},
             }

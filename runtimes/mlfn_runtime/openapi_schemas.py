@@ -125,30 +125,27 @@ def _with_rows(spec: TensorSpec, shape: Sequence[int], rows: int) -> list[int]:
 
 
 def invocation_schemas(served: Description) -> JsonObject:
-    """Return what hosted containers take and answer: the Open Inference forms, and nested lists by name or by row.
+    """Return what hosted containers take and answer: Open Inference requests, and nested lists by name or by row.
 
-    Nested lists say their shape themselves, so any number of rows can be described; with several inputs the rows would
-    have to be as many in each, which JSON Schema can't say, and one row is described.
+    Nested lists say their shape themselves, so any number of rows can be described where the first axis alone is free.
+    Other lengths, and as many rows in each of several inputs, are for the words of the operation.
     """
-    shapes = {tensor["name"]: tensor["shape"] for tensor in served.example["inputs"]}
-    many = served.signature.batch_axis == 0
-    nested = {spec.name: _nested(spec.datatype, shapes[spec.name]) for spec in served.signature.inputs}
-    if many and len(nested) == 1:
-        nested = {name: {"type": "array", "minItems": 1, "items": rows["items"]} for name, rows in nested.items()}
-    by_name = {"type": "object", "required": list(nested), "properties": nested, "additionalProperties": False}
-    forms = [ref("InferenceRequest"), {"type": "object", "required": ["inputs"], "properties": {"inputs": by_name}}]
-    if many:
-        rows = {spec.name: _nested(spec.datatype, shapes[spec.name][1:]) for spec in served.signature.inputs}
-        row = {"type": "object", "required": list(rows), "properties": rows, "additionalProperties": False}
-        items = next(iter(rows.values())) if len(rows) == 1 else row
-        instances = {"type": "array", "minItems": 1, "items": items}
-        forms.append({"type": "object", "required": ["instances"], "properties": {"instances": instances}})
-    answers = [
-        ref("InferenceResponse"),
-        _object(outputs={"type": "object"}),
-        _object(predictions={"type": "array"}),
-    ]
+    inputs = served.signature.inputs
+    by_row = all(spec.shape[:1] == (-1,) and -1 not in spec.shape[1:] for spec in inputs)
+    forms = [ref("InferenceRequest")]
+    if by_row and (len(inputs) == 1 or served.signature.batch_axis == 0):
+        row = _closed({spec.name: _nested(spec.datatype, spec.shape[1:]) for spec in inputs})
+        if len(inputs) == 1:
+            row = row["properties"][inputs[0].name]
+            by_name = _closed({inputs[0].name: {"type": "array", "minItems": 1, "items": row}})
+            forms.append(_object(inputs=by_name))
+        forms.append(_object(instances={"type": "array", "minItems": 1, "items": row}))
+    answers = [ref("InferenceResponse"), _object(outputs={"type": "object"}), _object(predictions={"type": "array"})]
     return {"InvocationRequest": {"anyOf": forms}, "InvocationAnswer": {"anyOf": answers}}
+
+
+def _closed(properties: JsonObject) -> JsonObject:
+    return {**_object(**properties), "additionalProperties": False}
 
 
 def _nested(datatype: str, shape: Sequence[int]) -> JsonObject:
