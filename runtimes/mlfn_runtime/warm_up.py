@@ -34,6 +34,7 @@ __all__ = ["warm_up"]
 _MOST_ROUNDS = 12
 """The interpreter has specialised the code of the path after 8 calls or so."""
 
+_PLAIN = str.maketrans("", "", "/-_.")
 _BUDGET_S = 0.02
 """No further rounds after this long: a slow model's first runs warm it by themselves."""
 
@@ -113,10 +114,16 @@ def _described(service: ModelService, name: str, array: NDArray[Any]) -> dict[st
 
 
 def _request(path: str, header: bytes, body: bytes) -> bytes:
-    from urllib.parse import quote
-
-    head = f"POST {quote(path)} HTTP/1.1\r\nhost: warm-up\r\ncontent-length: {len(body)}\r\n".encode()
+    head = f"POST {_quoted(path)} HTTP/1.1\r\nhost: warm-up\r\ncontent-length: {len(body)}\r\n".encode()
     return b"%b%b\r\n%b" % (head, header, body)
+
+
+def _quoted(path: str) -> str:
+    if path.isascii() and path.translate(_PLAIN).isalnum():
+        return path
+    from urllib.parse import quote  # 3 ms of a start, needed by odd names only
+
+    return quote(path)
 
 
 def _message(answer: bytes) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -142,6 +141,8 @@ def answer_attributes(event: Event, source: str) -> dict[str, str]:
     The id follows from the event's own id and source: an event delivered twice is answered with the same id twice, and
     who reads the answers can drop the second.
     """
+    import hashlib  # 1 ms of a start, needed by events only
+
     asked = event.attributes
     cause = orjson.dumps([asked["source"], asked["id"]])
     attributes = {
