@@ -95,6 +95,6 @@ def test_the_local_service_loads_neither_numpy_nor_onnx_runtime() -> None:
 
 
 def test_the_command_line_imports_click_and_nothing_heavier() -> None:
-    loaded = _loaded_by("mlfn.command")
+    loaded = _loaded_by("mlfn.command.main")
     assert "click" in loaded
     assert not loaded & (HEAVY | {"jinja2", "mlfn_local", "onnx", "rich", "yaml"})
