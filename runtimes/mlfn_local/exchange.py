@@ -1,7 +1,7 @@
 """One request through the router and its answer: from the client's parser to an instance's link and back.
 
 An exchange waits at a gate, is sent, and is answered. It is sent a second time only when the first instance cannot have
-read it: the connection was refused, or it was reset, which the kernel does when a process ends with unread input; a
+read all of it: the connection was refused, or it was reset, which the kernel does when a process ends with unread input; a
 process that has read a request ends its connection in order, and the request is answered with 502.
 """
 
@@ -92,7 +92,8 @@ class Exchange:
         self._bytes_held = 0
         self._target: Target | None = None
         self._link: InstanceLink | None = None
-        self._replay: bytes | None = None
+        self._replay: bytes | None = b""
+        """What was sent, for as long as it is small enough to be sent once more."""
         self._attempts = 0
         self._chunks_out = False
         self._entered_s = 0.0
@@ -126,9 +127,8 @@ class Exchange:
     def flush(self) -> None:
         """Send on what has come since the last time."""
         if self._body and self._link is not None and self._link.transport is not None:
-            self._link.transport.write(b"".join(self._body))
+            self._write(self._link, b"".join(self._body))
             self._body.clear()
-            self._replay = None
 
     def begin(self, target: Target) -> None:
         """Go to an instance: on an idle connection, else on a new one."""
@@ -147,19 +147,24 @@ class Exchange:
             link.release()
             return
         self._link, link.exchange = link, self
-        if self._replay is not None:
-            link.transport.write(self._replay)
-            return
-        if self.head.expects and not self.complete:
-            self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        data = heads.request_head(self.head, self._path, self._prefix)
+        data = self._replay
+        if not data:
+            if self.head.expects and not self.complete:
+                self.client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            data = heads.request_head(self.head, self._path, self._prefix)
+        self._replay = b""
         if self._body:
             data += b"".join(self._body)
             self._body.clear()
-        if self.complete and len(data) <= REPLAY_BYTES:
-            self._replay = data
-        link.transport.write(data)
+        self._write(link, data)
         self.client.hold_reading(False)
+
+    def _write(self, link: InstanceLink, data: bytes) -> None:
+        assert link.transport is not None
+        link.transport.write(data)
+        if self._replay is not None:
+            kept = len(self._replay) + len(data) <= REPLAY_BYTES
+            self._replay = self._replay + data if kept else None
 
     def not_connected(self, error: OSError) -> None:
         """Hear that the instance takes no connection: nothing was sent."""

@@ -40,6 +40,8 @@ class Starter:
         self._failures = 0
         self._waiting: deque[tuple[str, socket.socket]] = deque()
         self._on_exit: dict[str, OnExit] = {}
+        self._forked: set[str] = set()
+        """Instances of the present warm parent, which will tell how they ended."""
         self._spawned: dict[str, subprocess.Popen[bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -128,12 +130,14 @@ class Starter:
         except OSError as error:
             # Gone or choked: the link closes, and whoever asked will ask again.
             _log.warning("warm parent does not take %s: %s", instance, error)
+        self._forked.add(instance)
         link.close()
 
     def _parent_gone(self) -> None:
         self._drop_control()
         parent, self._parent = self._parent, None
         was_ready, self._ready = self._ready, False
+        self._forked.clear()
         if parent is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 parent.wait(1.0)
@@ -171,6 +175,7 @@ class Starter:
     # -- how they ended -----------------------------------------------------------------------------------------------
 
     def _exited(self, instance: str, code: int | None) -> None:
+        self._forked.discard(instance)
         on_exit = self._on_exit.pop(instance, None)
         if on_exit is not None:
             on_exit(code)
@@ -181,8 +186,8 @@ class Starter:
             return
         # The warm parent tells as soon as it has reaped; one that was killed as well never will.
         for _ in range(100):
-            if instance not in self._on_exit:
-                return
+            if instance not in self._forked:
+                break
             await asyncio.sleep(0.01)
         self._exited(instance, None)
 

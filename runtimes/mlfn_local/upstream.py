@@ -6,6 +6,9 @@ A link carries one exchange at a time and hands it what arrives; it decides noth
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import socket
 import time
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -132,6 +135,18 @@ class InstanceLink(asyncio.Protocol):
             self._lost(error)
             return
         exchange.answer_flush()
+
+    def eof_received(self) -> bool:
+        """Tell an instance that ended before it could read from one that ended after."""
+        if self.exchange is not None and self.transport is not None and not self._until_close:
+            # Not all of the request has left, or what left met a socket that was closed already: then the kernel has
+            # answered with a reset, which stands behind the orderly end that was on its way. A process that has read
+            # all of a request ends without one.
+            unsent = self.transport.get_write_buffer_size() > 0
+            error = self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if unsent or error in (errno.EPIPE, errno.ECONNRESET):
+                self._lost(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the exchange, or leave the pool."""

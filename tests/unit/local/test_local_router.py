@@ -279,6 +279,25 @@ def test_a_request_that_was_not_read_goes_to_another_instance(bench: Any, run: A
     run(scene())
 
 
+def test_a_request_that_meets_a_connection_closed_meanwhile_is_sent_again(bench: Any, run: Any) -> None:
+    async def scene() -> None:
+        seen: list[bytes] = []
+
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            seen.append((await read_request(reader))[0])
+            writer.write(OK)
+
+        async with bench() as b:
+            target = await b.add(once)
+            for _ in range(20):
+                assert (await read_answer(await b.send(GET)))[0] == 200
+                # The instance has closed by now, or does so while the next request is on its way.
+                assert len(target.idle) <= 1
+        assert len(seen) == 20
+
+    run(scene())
+
+
 def test_an_instance_that_takes_no_connection_is_reported_and_another_one_taken(bench: Any, run: Any) -> None:
     async def scene() -> None:
         async with bench(concurrency=1) as b:
