@@ -15,7 +15,7 @@ from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import Resolved, resolve
-from mlfn.settings.values import corrected_name
+from mlfn.settings.values import FUNCTION_NAME, corrected_name
 
 __all__ = ["deploy"]
 
@@ -83,7 +83,7 @@ def _name_of(model: Path) -> str:
     """Derive a name: iris.onnx is iris, and iris/model.onnx is too, for every model is called model somewhere."""
     path = model.absolute()
     stem = path.parent.name if path.stem == "model" and path.suffix else path.stem
-    return corrected_name(stem)
+    return stem if FUNCTION_NAME.fullmatch(stem) else corrected_name(stem)
 
 
 def _print(deployed: Deployed, output: Format) -> None:

@@ -50,7 +50,7 @@ class Resolved:
     def texts(self, section: str) -> dict[str, str]:
         """Return a section as texts by key, what a platform takes; settings left unset are left out."""
         prefix = f"{section}."
-        found = {key: show(self.value(key)) for key in FIELDS if key.startswith(prefix)}
+        found = {key: str(self.value(key)) for key in FIELDS if key.startswith(prefix)}
         return {key: value for key, value in found.items() if value}
 
 
@@ -184,10 +184,10 @@ def _read(source: Source) -> object:
             raise BadValue(str(error)) from None
     if not isinstance(value, str):
         raise BadValue(f"expected {field.kind.expects}")
-    read = field.kind.read(value)
-    if field.kind.name == "PATH":
-        return str(source.folder / read)
-    return read
+    if not value.strip():
+        raise BadValue(f"expected {field.kind.expects}")
+    found = field.kind.read(value.strip())
+    return str(source.folder / Path(found).expanduser()) if field.kind.name == "PATH" else found
 
 
 def _bad_value(source: Source, error: BadValue) -> Problem:

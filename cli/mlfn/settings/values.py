@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 __all__ = [
+    "FUNCTION_NAME",
     "BadValue",
     "Kind",
     "choice",
@@ -34,7 +35,7 @@ __all__ = [
 _SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
-_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -60,22 +61,13 @@ class Kind:
 
 
 def text(name: str = "TEXT", expects: str = "text") -> Kind:
-    """Return the kind of text that is not empty."""
-
-    def read(raw: str) -> str:
-        if not raw.strip():
-            raise BadValue(f"expected {expects}")
-        return raw.strip()
-
-    return Kind(name, read, str, expects)
+    """Return the kind of text that is taken as it stands; that it is not empty, the resolver sees to."""
+    return Kind(name, str.strip, str, expects)
 
 
 def path() -> Kind:
     """Return the kind of file and folder names; ``~`` is the home folder."""
-    from pathlib import Path
-
-    plain = text("PATH", "a path")
-    return Kind("PATH", lambda raw: str(Path(plain.read(raw)).expanduser()), str, "a path")
+    return text("PATH", "a path")
 
 
 def choice(*allowed: str) -> Kind:
@@ -172,7 +164,7 @@ def function_name() -> Kind:
     expects = "lower-case letters, digits and '-', starting with a letter, at most 63 characters"
 
     def read(raw: str) -> str:
-        if not _NAME.fullmatch(raw):
+        if not FUNCTION_NAME.fullmatch(raw):
             raise BadValue(f"expected {expects}", corrected=corrected_name(raw))
         return raw
 

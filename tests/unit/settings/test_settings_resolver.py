@@ -71,10 +71,17 @@ def test_every_setting_has_its_environment_variable(key: str, project: Path, env
     field = FIELDS[key]
     sample = {"NAME": "a-name", "PATH": "/x", "N": "7", "NUMBER": "7", "DURATION": "7s", "SIZE": "32Mi"}
     raw = sample.get(field.kind.name, {"KEY=VALUE": "A=1", "HOST": "h", "BOOLEAN": "true"}.get(field.kind.name, ""))
-    resolved = resolve({}, {**env, field.env: raw}, project)
+    resolved = resolve({}, {**env, field.env: f" {raw} "}, project)
     assert origin(resolved, key) == ("environment", field.env)
     assert resolved.value(key) == field.kind.read(raw) != field.default
     assert field.env.startswith("MLFN_")
+
+
+def test_text_is_not_empty(project: Path, env: dict[str, str]) -> None:
+    for flag in ("platform", "local_state_dir"):
+        assert "' ' cannot be used: expected a" in refuse({flag: " "}, env, project).message
+    home = resolve({"local_state_dir": "~/state"}, env, project).settings.local.state_dir
+    assert home == str(Path("~/state").expanduser())
 
 
 def test_an_empty_variable_is_an_unset_one(project: Path, env: dict[str, str]) -> None:

@@ -15,7 +15,6 @@ from mlfn.settings.values import (
     function_name,
     number,
     size,
-    text,
     whole,
 )
 
@@ -142,9 +141,3 @@ def test_environment_variables_want_a_name(raw: str) -> None:
 @given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), st.text(max_size=20)))
 def test_environment_variables_shown_read_back(variables: dict[str, str]) -> None:
     assert env_variables().read(env_variables().show(variables)) == variables
-
-
-def test_text_is_not_empty() -> None:
-    assert text().read(" local ") == "local"
-    with pytest.raises(BadValue):
-        text().read("  ")
