@@ -182,9 +182,7 @@ def _read(source: Source) -> object:
             return read_variables(pairs)
         except ValueError as error:
             raise BadValue(str(error)) from None
-    if not isinstance(value, str):
-        raise BadValue(f"expected {field.kind.expects}")
-    if not value.strip():
+    if not isinstance(value, str) or not value.strip():
         raise BadValue(f"expected {field.kind.expects}")
     found = field.kind.read(value.strip())
     return str(source.folder / Path(found).expanduser()) if field.kind.name == "PATH" else found
