@@ -47,11 +47,29 @@ _EXACT = 2.0**53
 
 _NUMBERS = {float, int}
 _SMALL = 64
-"""Up to here a flat list of floats goes through ``struct``, which checks ranges as it packs: 0.8 us against 1.6 for the
-general way."""
+"""Up to here each element's type is looked at; beyond, only those that may be booleans."""
 
-_PACKED = {"FP16": "e", "FP32": "f", "FP64": "d"}
+_CODES = {
+    "INT8": "b",
+    "UINT8": "B",
+    "INT16": "h",
+    "UINT16": "H",
+    "INT32": "i",
+    "UINT32": "I",
+    "INT64": "q",
+    "UINT64": "Q",
+    "FP16": "e",
+    "FP32": "f",
+    "FP64": "d",
+}
+"""Flat lists of numbers go through ``struct``, which checks ranges as it packs: 13 us for 2,048 integers against 80
+with ``np.array``, 1.3 ms for 150,528 floats against 2.9."""
+
 _packers: dict[tuple[str, int], struct.Struct] = {}
+_MOST_PACKERS = 256
+
+_DEEPEST = 64
+"""What numpy can have of axes."""
 
 _LENGTH = struct.Struct("<I")
 _BINARY_DTYPES = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items() if name != "BYTES"}
@@ -59,10 +77,10 @@ _BINARY_DTYPES = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items(
 
 def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) -> NDArray[Any]:
     """Read JSON data, flat or nested as ``shape``, into an array."""
-    if type(data) is list and 0 < len(data) <= _SMALL and len(data) == prod(shape) and datatype in _PACKED:
-        packed = _packed(datatype, data)
+    if type(data) is list and 0 < len(data) == prod(shape) and datatype in _CODES:
+        packed = _packed(datatype, shape, data)
         if packed is not None:
-            return np.ndarray(shape, DTYPES[datatype], packed)
+            return packed
     if type(data) is not list:
         if shape != ():
             raise RequestError(400, f'input "{name}": data: expected a list, got {_kind(data)}')
@@ -72,17 +90,26 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: object) ->
     return _shaped(name, shape, _numbers(name, datatype, data))
 
 
-def _packed(datatype: str, data: list[Any]) -> bytes | None:
-    """Pack numbers, or return None where there is something else or one out of range."""
-    if not _NUMBERS.issuperset(map(type, data)):
-        return None
-    packer = _packers.get((datatype, len(data)))
+def _packed(datatype: str, shape: tuple[int, ...], data: list[Any]) -> NDArray[Any] | None:
+    """Pack a flat list of numbers, or return None where there is something else or one out of range."""
+    count = len(data)
+    packer = _packers.get((datatype, count))
     if packer is None:
-        packer = _packers[datatype, len(data)] = struct.Struct(f"={len(data)}{_PACKED[datatype]}")
-    try:
-        return packer.pack(*data)
-    except (OverflowError, struct.error):
+        packer = struct.Struct(f"={count}{_CODES[datatype]}")
+        if len(_packers) < _MOST_PACKERS:
+            _packers[datatype, count] = packer
+    if count <= _SMALL and not _NUMBERS.issuperset(map(type, data)):
         return None
+    try:
+        array: NDArray[Any] = np.ndarray(shape, DTYPES[datatype], packer.pack(*data))
+    except (OverflowError, struct.error):  # a float, an integer out of range; or something else
+        return None
+    if count > _SMALL:  # struct takes a boolean for 0 or 1: look at those
+        flat = array.ravel()
+        suspects = np.flatnonzero((flat == 0) | (flat == 1)).tolist()
+        if any(type(data[index]) is bool for index in suspects):
+            return None
+    return array
 
 
 def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[Any]:
@@ -198,6 +225,8 @@ def _nesting(name: str, data: object) -> tuple[int, ...]:
         if any(len(item) != length for item in level):
             raise _ragged(name)
         shape.append(length)
+        if len(shape) > _DEEPEST:
+            raise RequestError(400, f'input "{name}": expected lists nested {_DEEPEST} deep at most, got deeper ones')
         level = [leaf for item in level for leaf in item]
         if not level:
             break
