@@ -126,6 +126,10 @@ class OpenInferenceCodec:
                 raise RequestError(400, f'"parameters": expected an object, got {_absent(parameters)}')
             everything_binary = _flag('"parameters"', parameters, "binary_data_output")
             request.parameters = {key: value for key, value in parameters.items() if key != "binary_data_output"}
+            try:
+                orjson.dumps(request.parameters)
+            except orjson.JSONEncodeError:  # read 1024 levels deep, written 254
+                raise RequestError(400, '"parameters": expected at most 250 levels, got more') from None
         if not entries:  # absent or empty: all of them
             if entries is not None and type(entries) is not list:
                 raise RequestError(400, f'"outputs": expected a list, got {_absent(entries)}')
@@ -204,8 +208,9 @@ def _shape(spec: TensorSpec, entry: dict[str, Any]) -> tuple[int, ...]:
                     break
             else:
                 return tuple(shape)
-    text = _short(orjson.dumps(shape).decode()) if shape is not None else "none"
-    raise RequestError(400, f'input "{spec.name}": expected shape {list(spec.shape)}, got {text}')
+    flat = type(shape) is list and not any(isinstance(length, list | dict) for length in shape)
+    got = _short(orjson.dumps(shape).decode()) if flat else _absent(shape)
+    raise RequestError(400, f'input "{spec.name}": expected shape {list(spec.shape)}, got {got}')
 
 
 def _binary_size(name: str, parameters: Any) -> int | None:

@@ -223,6 +223,19 @@ def _not_json(rng: random.Random) -> Plain:
     return Plain("POST", rng.choice((INFER, "/invocations", "/")), (_JSON,), rng.choice(bodies)())
 
 
+def _deep(rng: random.Random) -> Plain:
+    """Put lists nested almost as deep as the parser allows into one place of a request."""
+    document = valid_document(rng)
+    holder: Any = {"value": document} if rng.random() < 0.3 else document
+    container, key = rng.choice([(document, "id"), (document, "parameters"), *_places(holder)])
+    container[key] = rng.choice(("DEEP", ["DEEP"], {"a": "DEEP"}))
+    depth = rng.choice((60, 240, 260, 600, 960, 1000, 1012))
+    text = json.dumps(holder).replace('"DEEP"', "[" * depth + "]" * depth)
+    return Plain(
+        "POST", "/run" if holder is not document else rng.choice((INFER, "/invocations")), (_JSON,), text.encode()
+    )
+
+
 def _binary(rng: random.Random) -> Plain:
     """Send the binary tensor extension, right or with one of its numbers wrong."""
     document = valid_document(rng)
@@ -370,6 +383,7 @@ _PLAIN = (
     *(_hostile_json,) * 3,
     _broken_text,
     _not_json,
+    _deep,
     *(_binary,) * 2,
     _event,
     _activation,

@@ -38,7 +38,7 @@ __all__ = ["END_OF_ACTIVATION", "OpenWhisk"]
 END_OF_ACTIVATION = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 _STREAMS = (1, 2)
 _CONTEXT = ("activation_id", "transaction_id", "action_name", "action_version", "namespace")
-"""What is logged of an activation; the key that may come with it (``api_key``) never is."""
+"""What is logged; the key that may come with an activation (``api_key``) never is."""
 _LONGEST_WORD = 256
 _LOOK_AGAIN_S = 0.02
 _ANSWER_BEFORE_S = 0.1
@@ -93,7 +93,7 @@ class OpenWhisk:
         except RequestError as error:
             self._refuse(exchange, error)
             return
-        exchange.context = {name: str(activation[name])[:_LONGEST_WORD] for name in _CONTEXT if name in activation}
+        exchange.context = _context(activation)
         if value.get("mlfn_ping") is True:
             self._service.counters.warm_pings += 1
             self._answer(exchange, b'{"mlfn_ping":true}')
@@ -174,6 +174,12 @@ class OpenWhisk:
                 os.write(stream, END_OF_ACTIVATION)
             except OSError:
                 self._service.counters.log_dropped += 1
+
+
+def _context(activation: dict[str, Any]) -> dict[str, str]:
+    """Return what is logged of an activation."""
+    words = {name: activation.get(name) for name in _CONTEXT}
+    return {name: word[:_LONGEST_WORD] for name, word in words.items() if isinstance(word, str)}
 
 
 def _value(document: Any) -> dict[str, Any]:
