@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 __all__ = ["DoorSettings", "ServerSettings"]
 
 
+_LONGEST_ACTION_S = 300.0
+"""What OpenWhisk lets an action take at most: its invoker ends a run that takes too long, and a 504 of ours before that
+would cost the container."""
+
+
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
     """Bound what one client may do to the server."""
@@ -97,6 +102,8 @@ class ServerSettings:
         ``__OW_API_HOST`` asks for its contract.
         """
         values: dict[str, Any] = {"openwhisk": bool(env.get("__OW_API_HOST"))}
+        if values["openwhisk"]:
+            values["request_timeout_s"] = _LONGEST_ACTION_S
         for field in fields(cls):
             variable = f"MLFN_{field.name.upper()}"
             text = env.get(variable)

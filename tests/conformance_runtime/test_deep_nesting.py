@@ -1,4 +1,4 @@
-"""Nesting that a JSON parser takes and a JSON writer, numpy or Python's recursion doesn't: refused, whatever its place."""
+"""Nesting that a JSON parser takes and a JSON writer, numpy or recursion doesn't is refused, whatever its place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def client(whisk: Any) -> Iterator[httpx.Client]:
 @pytest.mark.parametrize("document", PLACES.values(), ids=PLACES)
 def test_no_place_is_too_deep_to_be_refused(client: httpx.Client, document: str, depth: int) -> None:
     body = document.replace("DEEP", "[" * depth + "]" * depth)
-    event = {"content-type": "application/cloudevents+json"}
+    event = f'{{"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": {body}}}'
     asked = [
         client.post("/v2/models/tokens/infer", content=body),
         client.post("/invocations", content=body),

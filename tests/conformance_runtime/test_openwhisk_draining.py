@@ -70,3 +70,10 @@ def test_init_and_run_wait_for_the_model(tokens_model: Path, tmp_path: Path) -> 
         application.log.close()
 
     asyncio.run(scenario())
+
+
+def test_an_action_may_take_as_long_as_its_platform_lets_it() -> None:
+    there = {"MLFN_MODEL_PATH": "m.onnx", "__OW_API_HOST": "http://127.0.0.1:3233"}
+    assert ServerSettings.from_environment(there).request_timeout_s == 300
+    assert ServerSettings.from_environment({**there, "MLFN_REQUEST_TIMEOUT_S": "7"}).request_timeout_s == 7
+    assert ServerSettings.from_environment({"MLFN_MODEL_PATH": "m.onnx"}).request_timeout_s == 60
