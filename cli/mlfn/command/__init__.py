@@ -37,7 +37,8 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, b"\ninterrupted\n")
+            # The sequence shows the cursor again, which a progress line has hidden.
+            os.write(2, b"\x1b[?25h\ninterrupted\n" if os.isatty(2) else b"\ninterrupted\n")
             os._exit(_INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt
