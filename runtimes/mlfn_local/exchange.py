@@ -1,8 +1,8 @@
 """One request through the router and its answer: from the client's parser to an instance's link and back.
 
 An exchange waits at a gate, is sent, and is answered. It is sent a second time only when the first instance cannot have
-read all of it: the connection was refused, or it was reset, which the kernel does when a process ends with unread input; a
-process that has read a request ends its connection in order, and the request is answered with 502.
+read all of it: the connection was refused, or it was reset, which the kernel does when a process ends with unread
+input; a process that has read a request ends its connection in order, and the request is answered with 502.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HELD_BODY_BYTES = 256 * 1024
 """Body kept while a request waits; then the client is read no further until the request is sent."""
 REPLAY_BYTES = 64 * 1024
 """A request is kept for a second attempt up to this size."""
-MAX_ATTEMPTS = 3
+MAX_ATTEMPTS = 5
 
 
 class Client(Protocol):

@@ -63,7 +63,10 @@ class World:
 
     def deploy(self, name: str = "iris", model: Path | None = None, *, wait: bool = True, **spec: Any) -> Deployed:
         package = open_model(model or self.models / "iris.onnx")
-        return self.platform.deploy(FunctionSpec(name, **spec), package, wait=wait, progress=self.stages.append)
+        return self.platform.deploy(FunctionSpec(name, **spec), package, wait=wait, progress=self.note)
+
+    def note(self, stage: str) -> None:
+        self.stages.append(stage)
 
     def ask(self, name: str = "iris", body: bytes = IRIS_BODY) -> Answer:
         return self.platform.invoke(name, f"v2/models/{name}/infer", body, {"content-type": "application/json"}, 20)

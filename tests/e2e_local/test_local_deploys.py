@@ -251,6 +251,6 @@ def test_a_model_that_changes_while_it_is_deployed_is_refused(world: Any, tmp_pa
     package = open_model(model)
     model.write_bytes((world.models / "iris2.onnx").read_bytes())
     with pytest.raises(Conflict):
-        world.platform.deploy(FunctionSpec("iris"), package, wait=True, progress=world.stages.append)
+        world.platform.deploy(FunctionSpec("iris"), package, wait=True, progress=world.note)
     assert world.platform.list() == ()
     assert left_behind(world) == []

@@ -108,7 +108,12 @@ def test_the_minimum_always_runs_and_load_scales_up_to_the_maximum(world: Any, s
     with ThreadPoolExecutor(4) as clients:
         for _ in range(4):
             clients.submit(load)
-        world.wait_until(lambda: (seconds(2), len(states(world)) == 3)[1])
+
+        def three_after_a_tick() -> bool:
+            seconds(2)
+            return len(states(world)) == 3
+
+        world.wait_until(three_after_a_tick)
         seconds(20)
         assert len(states(world)) == 3
         stop.set()
