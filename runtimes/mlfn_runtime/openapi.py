@@ -44,6 +44,7 @@ def document(served: Description) -> JsonObject:
             "version": served.version,
             "description": _overview(served),
         },
+        "servers": [{"url": "./", "description": "Beside this document, whatever stands before it."}],
         "paths": _paths(served),
         "components": {
             "schemas": {**inference_schemas(served), **invocation_schemas(served), **fixed_schemas()},
