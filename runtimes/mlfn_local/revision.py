@@ -27,6 +27,8 @@ __all__ = ["History", "Place", "RevisionAtWork"]
 
 READY_CAP_S = 5.0
 """The longest wait before an instance is replaced that did become ready: it most likely will again."""
+MAX_LOST = 5
+LOST_WAIT_S = 0.05
 
 
 class History(Protocol):
@@ -66,6 +68,8 @@ class RevisionAtWork:
         self._scaler = RevisionScaler(record.settings, cores=place.cores, now_s=place.clock(), resumed=resumed)
         self.gate = Gate(record.name, record.settings, self, self._scaler.meter, place.clock)
         self._instances: dict[str, InstanceProcess] = {}
+        self._lost = 0
+        """Starts in a row that came to nothing since the warm parent ended."""
         self._restarts = 0
         self._desired = 0
         self._retired = False
@@ -275,6 +279,7 @@ class RevisionAtWork:
 
     def instance_ready(self, process: InstanceProcess) -> None:
         """Send requests to it."""
+        self._lost = 0
         self.gate.add(Target(process.id, self.record.name, process.port))
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(None)
@@ -286,13 +291,15 @@ class RevisionAtWork:
         if not self._instances:
             self._gone.set()
         logs.keep_newest(process.log.parent, frozenset(self._instances))
+        if ending.kind == "lost" and not ending.expected and self._lost < MAX_LOST:
+            self._lost += 1
+            self._schedule(LOST_WAIT_S)
+            return
         if self._outcome is not None and not self._outcome.done():
             self._outcome.set_result(ending)
             return
         if ending.expected:
             self._reconcile()
-        elif ending.kind == "lost":
-            self._schedule(0.0)
         else:
             self._failed(ending)
 

@@ -13,6 +13,7 @@ import pytest
 
 from mlfn.errors import MlfnError
 from mlfn.platforms import local
+from mlfn_local.client import LocalClient
 
 
 def gone(pid: int) -> bool:
@@ -24,9 +25,7 @@ def gone(pid: int) -> bool:
 
 
 def parent_pid(world: Any) -> int:
-    pid = world.platform._client.call("info", {})["warm_parent"]
-    assert isinstance(pid, int)
-    return pid
+    return int(LocalClient(world.state_dir).call("info", {})["warm_parent"] or 0)
 
 
 def test_a_killed_instance_is_replaced_for_the_next_request(world: Any) -> None:
@@ -56,6 +55,17 @@ def test_warm_parent_and_instance_killed_together_are_replaced(world: Any) -> No
     world.deploy()
     for pid in (parent_pid(world), *world.instance_pids()):
         os.kill(pid, signal.SIGKILL)
+    assert world.ask().status == 200
+
+
+def test_a_warm_parent_killed_during_a_deploy_does_not_fail_it(world: Any) -> None:
+    world.deploy()
+    for turn in range(4):
+        killer = threading.Timer(0.005 * turn, os.kill, (parent_pid(world), signal.SIGKILL))
+        killer.start()
+        assert world.deploy(model=world.models / ("iris2.onnx" if turn % 2 == 0 else "iris.onnx")).ready
+        killer.join()
+        world.wait_until(lambda: parent_pid(world))
     assert world.ask().status == 200
 
 
