@@ -23,7 +23,7 @@ from typing import Any
 __all__ = ["Order", "run"]
 
 _MAX_QUEUE = 10_000
-"""Inferences that may wait: as many as the router may have held while the instance started."""
+"""Inferences that may wait, and connections: as many as the router may have held while the instance started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def _serve(order: Order, link: socket.socket) -> int:
 
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("127.0.0.1", 0))
-    listener.listen(1024)
+    listener.listen(4096)
     settings = ServerSettings.from_environment(
-        {"MLFN_MAX_QUEUE": str(_MAX_QUEUE), **os.environ},
+        {"MLFN_MAX_QUEUE": str(_MAX_QUEUE), "MLFN_MAX_CONNECTIONS": str(_MAX_QUEUE), **os.environ},
         model_path=order.model_path,
         name=order.function,
         host="127.0.0.1",
