@@ -26,8 +26,11 @@ def main(arguments: list[str]) -> int:
             return 2
         given[_OPTIONS[option]] = value if equals else words.pop(0)
     try:
+        port = str(given.get("port", 0))
+        if not port.isdecimal() or int(port) > 65535:
+            raise ValueError(f"--port: expected a number from 0 to 65535, got {port!r}")
         if "port" in given:
-            given["port"] = int(str(given["port"]))
+            given["port"] = int(port)
         settings = ServerSettings.from_environment(os.environ, **given)
     except ValueError as error:
         print(f"mlfn: {error}", file=sys.stderr)

@@ -142,7 +142,7 @@ def float_tensor(rows: list[list[float]], name: str = "X") -> dict[str, Any]:
     }
 
 
-_PROGRAM = """
+PROGRAM = """
 import json, os, sys
 from mlfn_runtime.server import ServerSettings, serve
 def tell(event, facts): print(json.dumps([event, facts]), flush=True)
@@ -158,7 +158,7 @@ def serving(model: str, log: Path, **settings: object) -> Iterator[Server]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFN_")}
     env |= {f"MLFN_{key.upper()}": str(value) for key, value in settings.items()}
     env |= {"MLFN_MODEL_PATH": model, "MLFN_LOG_PATH": str(log)}
-    process = subprocess.Popen([sys.executable, "-c", _PROGRAM], env=env, stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], env=env, stdout=subprocess.PIPE)
     server = Server(process, Path(model).stem, log)
     watchdog = threading.Timer(60, process.kill)
     watchdog.start()
