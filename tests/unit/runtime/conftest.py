@@ -115,6 +115,12 @@ class Server:
     def get(self, path: str) -> Answer:
         return self.connect().ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
+    def settle(self) -> None:
+        """Wait for the log: lines are written a turn of the loop after their answer, so before the second answer here."""
+        client = self.connect()
+        for _ in range(2):
+            client.ask(request("/v2/health/live", method="GET"))
+
     def log_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 

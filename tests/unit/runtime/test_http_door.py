@@ -197,7 +197,7 @@ def test_ids_are_given_back_and_logged(double: Any) -> None:
     made = double.connect().ask(post(ROW, 'X-Request-Id: a"b', "traceparent: 00-zz-00f067aa0ba902b7-01"))
     assert named.headers["x-request-id"] == "abc-1"
     assert made.headers["x-request-id"] not in ("", 'a"b')
-    double.get("/v2/health/live")  # the lines of a turn are written at its end, so those above are there now
+    double.settle()
     lines = {line.get("request_id"): line for line in double.log_lines()}
     assert lines["abc-1"]["trace_id"] == trace
     other = lines[made.headers["x-request-id"]]
