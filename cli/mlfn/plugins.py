@@ -6,11 +6,13 @@ answered with the nearest that does, and a plugin that does not load is named to
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlfn.errors import InvalidInput, MissingExtra
 from mlfn.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["FORMATS", "PLATFORMS", "load", "load_all", "names"]
 
@@ -50,6 +52,9 @@ def load_all(group: str) -> dict[str, object]:
 
 
 def _table(group: str) -> dict[str, EntryPoint]:
+    # Imported on the first look: it takes 20 ms, which completion and `--help` of a command have no use for.
+    from importlib.metadata import entry_points
+
     # The first wins: an installed copy must not be replaced by a second distribution further down the path.
     table: dict[str, EntryPoint] = {}
     for entry in entry_points(group=group):
