@@ -92,17 +92,14 @@ def calibrate(backend: Backend, clock: Callable[[], float]) -> Calibration:
     run_s = _timed(backend, inputs, clock)
     if run_s < 0.02:
         run_s = min(run_s, *(_timed(backend, inputs, clock) for _ in range(3)))
-    if not _may_have_a_batch(backend.signature):
-        why = "not merged: the first axis is not one batch axis in every input and output"
+    if backend.signature.batch_axis is None:
+        why = "not merged: the first axis does not carry one name in every input and output"
         return Calibration(inputs, run_s, 0.0, False, why, lengths)
     if run_s > _TOO_SLOW_TO_PROVE_S:
         return Calibration(inputs, run_s, 0.0, False, f"not merged: one run takes {run_s * 1000:.0f} ms", lengths)
     pair = synthesise(backend.signature, 2, lengths)
-    named = backend.signature.batch_axis is not None
     try:
         proved = _rows_are_independent(backend, pair)
-        if proved and not named:
-            proved = _rows_are_independent(backend, synthesise(backend.signature, 5, lengths))
         pair_s = _pair_time(backend, pair, run_s, clock) if proved else 0.0
     except RequestError as error:
         return Calibration(inputs, run_s, 0.0, False, f"not merged: a run of two rows failed: {error.message}", lengths)
@@ -152,23 +149,6 @@ def _timed(backend: Backend, inputs: Arrays, clock: Callable[[], float]) -> floa
     start = clock()
     backend.predict(inputs)
     return clock() - start
-
-
-def _may_have_a_batch(signature: ModelSignature) -> bool:
-    """Say whether the first axis may be the batch: one symbol everywhere, or free and without a symbol everywhere.
-
-    Exporters of classical models (skl2onnx) leave their axes without symbols; for them the run has to prove more.
-    """
-    if signature.batch_axis == 0:
-        return True
-    specs = (*signature.inputs, *signature.outputs)
-    return all(spec.shape and spec.shape[0] == -1 and not spec.symbols[0] for spec in specs)
-
-
-def _pair_time(backend: Backend, pair: Arrays, run_s: float, clock: Callable[[], float]) -> float:
-    """Measure a run of two rows as often as it decides something and costs little."""
-    repeats = 3 if INLINE_BELOW_S <= run_s < 0.02 else 1
-    return min(_timed(backend, pair, clock) for _ in range(repeats))
 
 
 def _rows_are_independent(backend: Backend, inputs: Arrays) -> bool:
