@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,28 +130,41 @@ def test_an_unknown_rank_or_a_wrong_input_is_refused_not_raised(house: Any, tmp_
         OnnxBackend(model).predict({"X": np.zeros((1, 4), np.float32)})
 
 
-@pytest.fixture(scope="module")
-def silero(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The models that the package silero-vad carries: state, scalar and sequence axes."""
-    folder = tmp_path_factory.mktemp("silero")
-    uv = shutil.which("uv")
-    installer = [uv, "pip", "install", "--no-deps", "--target"] if uv else None
-    if installer is None:
-        pip = [sys.executable, "-m", "pip"]
-        if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:
-            pytest.skip("neither uv nor pip is here to fetch the package silero-vad")
-        installer = [*pip, "install", "--no-deps", "--target"]
-    done = subprocess.run([*installer, str(folder), "silero-vad==6.2.3"], capture_output=True, check=False, timeout=100)
-    if done.returncode:
-        pytest.skip(f"silero-vad cannot be fetched: {done.stderr.decode()[-200:]}")
-    return folder / "silero_vad" / "data"
+@pytest.mark.parametrize("name", ["silero-vad", "silero-vad-sequence"])
+def test_silero_vad_runs_and_is_never_merged(fetched_model: Callable[[str], Path], name: str) -> None:
+    calibration = calibrated(str(fetched_model(name)))
+    assert not calibration.mergeable
+    assert choose(calibration, 1).merge_rows == 1
 
 
 @pytest.mark.parametrize(
-    "file",
-    ["silero_vad.onnx", "silero_vad_16k_op15.onnx", "silero_vad_op18_ifless.onnx", "silero_vad_16k_sequence.onnx"],
+    ("inputs", "nodes", "outputs"),
+    [
+        pytest.param(
+            [("X", FLOAT, ["batch", 3]), ("state", FLOAT, [2, "batch", 3])],
+            [
+                helper.make_node("ReduceSum", ["state", "axis"], ["sum"], keepdims=0),
+                helper.make_node("Add", ["X", "sum"], ["Y"]),
+                helper.make_node("Identity", ["state"], ["stateN"]),
+            ],
+            [("Y", FLOAT, ["batch", 3]), ("stateN", FLOAT, [2, "batch", 3])],
+            id="the batch is the second axis of the state",
+        ),
+        pytest.param(
+            [("X", FLOAT, ["sequence", 3]), ("h", FLOAT, [1, 1, 3])],
+            [
+                helper.make_node("CumSum", ["X", "axis"], ["Y"]),
+                helper.make_node("Identity", ["h"], ["hn"]),
+            ],
+            [("Y", FLOAT, ["sequence", 3]), ("hn", FLOAT, [1, 1, 3])],
+            id="the first axis is a sequence",
+        ),
+    ],
 )
-def test_silero_vad_runs_and_is_never_merged(silero: Path, file: str) -> None:
-    calibration = calibrated(str(silero / file))
+def test_state_and_sequence_axes_in_small(
+    house: Any, tmp_path: Path, inputs: list[Any], nodes: list[Any], outputs: list[Any]
+) -> None:
+    axis = helper.make_node("Constant", [], ["axis"], value_ints=[0])
+    calibration = calibrated(house.save_model(tmp_path / "m.onnx", [axis, *nodes], inputs, outputs))
     assert not calibration.mergeable
-    assert choose(calibration, 1).merge_rows == 1
+    assert "does not carry one name" in calibration.why
