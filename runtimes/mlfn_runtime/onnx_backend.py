@@ -10,6 +10,7 @@ from __future__ import annotations
 import os.path
 import re
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,12 +71,13 @@ class OnnxBackend:
         self.signature = _signature(self._session, file)
         self._names = [spec.name for spec in self.signature.outputs]
         self._plain = all(output.type.startswith("tensor(") for output in self._session.get_outputs())
-        self._run = self._session.run
+        # The binding's own session: the wrapper checks again what the codec has checked (1.6 us of 6).
+        self._run = partial(getattr(self._session, "_sess", self._session).run, self._names)
 
     def predict(self, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the model once on all its inputs and return all its outputs."""
         try:
-            values = self._run(self._names, inputs)
+            values = self._run(inputs, None)
         except _ORT_ERRORS as error:
             raise RequestError(400, f"the model cannot run on these inputs: {_sentence(error)}") from error
         if self._plain:

@@ -116,7 +116,7 @@ class Server:
         return self.connect().ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
     def settle(self) -> None:
-        """Wait for the log: lines are written a turn of the loop after their answer, so before the second answer here."""
+        """Wait for the log: a line is written a turn after its answer, so before the second answer here."""
         client = self.connect()
         for _ in range(2):
             client.ask(request("/v2/health/live", method="GET"))
