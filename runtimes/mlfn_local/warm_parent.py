@@ -46,7 +46,10 @@ class WarmParent:
                     os.read(self._wake_read, 4096)
                 self._reap()
             if control in readable:
-                packet, fds, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1)
+                try:
+                    packet, fds, _, _ = socket.recv_fds(self._control, PACKET_BYTES, 1)
+                except ConnectionError:
+                    return None  # the service was killed before it had heard us out
                 if not packet:
                     return None
                 code = self._fork(json.loads(packet)["fork"], fds[0])

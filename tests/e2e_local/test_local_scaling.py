@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -99,24 +98,13 @@ def test_the_minimum_always_runs_and_load_scales_up_to_the_maximum(world: Any, s
     world.wait_until(lambda: states(world) == ["ready"] * 2)
     seconds(200)
     assert states(world) == ["ready"] * 2
-    stop = threading.Event()
-
-    def load() -> None:
-        while not stop.is_set():
-            world.ask()
-
-    with ThreadPoolExecutor(4) as clients:
-        for _ in range(4):
-            clients.submit(load)
-
-        def three_after_a_tick() -> bool:
+    with contextlib.ExitStack() as requests:
+        for _ in range(3):
+            requests.enter_context(under_way(world))
             seconds(2)
-            return len(states(world)) == 3
-
-        world.wait_until(three_after_a_tick)
+        world.wait_until(lambda: states(world) == ["ready"] * 3)
         seconds(20)
         assert len(states(world)) == 3
-        stop.set()
     seconds(80)
     world.wait_until(lambda: states(world) == ["ready"] * 2)
     reasons = [d.reason for d in world.platform.status("iris").decisions]
