@@ -101,7 +101,7 @@ def test_the_minimum_always_runs_and_load_scales_up_to_the_maximum(world: Any, s
     with contextlib.ExitStack() as requests:
         for _ in range(3):
             requests.enter_context(under_way(world))
-            seconds(2)
+        seconds(10)
         world.wait_until(lambda: states(world) == ["ready"] * 3)
         seconds(20)
         assert len(states(world)) == 3
