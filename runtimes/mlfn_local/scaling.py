@@ -5,15 +5,21 @@ No clock and no processes here: time is an argument, so that a simulated day run
 
 from __future__ import annotations
 
+import math
+
 from mlfn_local.records import FunctionSettings
 from mlfn_policies.autoscale import Autoscaler, for_function
 from mlfn_policies.concurrency import ConcurrencyMeter
 from mlfn_policies.scale_bounds import RevisionScale, Scale, ScaleSettings
 
-__all__ = ["REPORT_S", "RevisionScaler"]
+__all__ = ["REPORT_S", "ROUTER_GRACE_S", "RevisionScaler"]
 
 REPORT_S = 1.0
 """Seconds between two reports of the concurrency."""
+
+ROUTER_GRACE_S = 0.0
+"""Seconds that the router must be in the path before the last instance goes. A cluster gives its network 30 s to send
+requests to the activator; here they never go another way."""
 
 
 class RevisionScaler:
@@ -28,11 +34,16 @@ class RevisionScaler:
             settings.concurrency, settings.target, utilization=settings.utilization, window_s=settings.window_s
         )
         bounds = ScaleSettings(
-            min_scale=settings.min_scale, max_scale=settings.max_scale or max(cores, settings.min_scale)
+            min_scale=settings.min_scale,
+            max_scale=settings.max_scale or max(cores, settings.min_scale),
+            grace_s=ROUTER_GRACE_S,
         )
         self.meter = ConcurrencyMeter(now_s)
         self._autoscaler = Autoscaler(autoscaler, ready=0 if resumed else 1, now_s=now_s)
-        self._scale = RevisionScale(bounds, autoscaler, now_s, resumed_with=0 if resumed else None)
+        # The grace period gives a cluster time to route to the activator; this router was in the path all along.
+        self._scale = RevisionScale(
+            bounds, autoscaler, now_s, resumed_with=0 if resumed else None, proxied_since_s=-math.inf
+        )
         self._reported = 0.0
 
     @property

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ from mlfn_local.paths import StatePaths
 from mlfn_local.records import FunctionSettings, ModelFiles, RevisionState, Share
 from mlfn_local.revision import Place
 from mlfn_local.router import DEFAULT_PORT, Router
+from mlfn_local.scaling import RevisionScaler
 from mlfn_local.starter import Starter
 from mlfn_local.state import State
 from mlfn_local.status import describe
@@ -37,6 +39,7 @@ __all__ = ["Service", "ServiceSettings"]
 
 _log = logging.getLogger("mlfn_local")
 
+_NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 WATCH_S = 0.2
 """How often the memory of instances without a cgroup is looked at."""
 
@@ -191,9 +194,8 @@ class Service:
 
     async def _deploy(self, params: dict[str, Any], progress: Progress) -> object:
         settings = FunctionSettings.from_json(params["settings"])
-        if sum(len(key) + len(value) for key, value in settings.env.items()) > ENV_LIMIT_BYTES:
-            raise LocalError(Kind.INVALID_INPUT, f"the environment is larger than {ENV_LIMIT_BYTES} bytes")
         name = str(params["name"])
+        _check(name, settings)
         request = Request(
             name, Path(params["root"]), ModelFiles.from_json(params["model"]), settings, bool(params["wait"])
         )
@@ -272,3 +274,19 @@ class Service:
                 for record in self.functions.records
             ],
         }
+
+
+def _check(name: str, settings: FunctionSettings) -> None:
+    """Refuse what cannot work, whoever asks: the name becomes a folder and a host name. Raises LocalError."""
+    if not _NAME.fullmatch(name):
+        raise LocalError(
+            Kind.INVALID_INPUT,
+            f"{name!r} is no name for a function; expected at most 63 lower-case letters, digits and '-', "
+            "starting with a letter",
+        )
+    if sum(len(key) + len(value) for key, value in settings.env.items()) > ENV_LIMIT_BYTES:
+        raise LocalError(Kind.INVALID_INPUT, f"the environment is larger than {ENV_LIMIT_BYTES} bytes")
+    try:
+        RevisionScaler(settings, cores=1, now_s=0.0, resumed=False)
+    except ValueError as error:
+        raise LocalError(Kind.INVALID_INPUT, f"the settings of {name} cannot work: {error}") from error

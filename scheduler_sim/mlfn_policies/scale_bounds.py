@@ -238,8 +238,12 @@ class RevisionScale:
         now_s: float,
         *,
         resumed_with: int | None = None,
+        proxied_since_s: float | None = None,
     ) -> None:
-        """Start a new revision at its initial scale, or resume one that was already up with so many instances."""
+        """Start a new revision at its initial scale, or resume one that was already up with so many instances.
+
+        The router is in the request path since ``proxied_since_s``, or from now on.
+        """
         self._autoscaler = autoscaler
         self._rules = settings.rules(autoscaler.stable_window_s, reachable=autoscaler.reachable)
         self._decision: Decision | None = None
@@ -249,7 +253,8 @@ class RevisionScale:
         )
         replicas = apply_bounds(0, self._rules.max_scale, replicas)
         activity = Activity.ACTIVATING if replicas else Activity.INACTIVE
-        self._state = ScaleState(replicas, UNKNOWN, activity, now_s, now_s, reached)
+        proxied = now_s if proxied_since_s is None else proxied_since_s
+        self._state = ScaleState(replicas, UNKNOWN, activity, now_s, proxied, reached)
         self._reason = "resumed" if reached else f"initial scale {replicas}"
 
     @property

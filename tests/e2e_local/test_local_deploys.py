@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +256,47 @@ def test_a_model_that_changes_while_it_is_deployed_is_refused(world: Any, tmp_pa
         world.platform.deploy(FunctionSpec("iris"), package, wait=True, progress=world.note)
     assert world.platform.list() == ()
     assert left_behind(world) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "word"),
+    [
+        ("../up", {}, "name"),
+        ("Iris", {}, "name"),
+        ("iris", {"min_scale": 3, "max_scale": 2}, "max_scale 2"),
+        ("iris", {"env": {"A": "x" * 100_000}}, "environment"),
+    ],
+    ids=["path", "case", "bounds", "environment"],
+)
+def test_what_cannot_work_is_refused_before_anything_happens(
+    world: Any, name: str, spec: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(InvalidInput, match=word):
+        world.deploy(name, **spec)
+    assert left_behind(world) == []
+
+
+def test_a_log_that_grows_is_turned_over_and_loses_no_line(world: Any, in_process: Callable[..., Any]) -> None:
+    service = in_process(beats=False)
+    world.deploy()
+    (instance,) = world.platform.status("iris").instances
+    log = world.state_dir / "logs" / "iris" / f"{instance.id}.log"
+    sent = 0
+    request = b"GET /iris/v2/models/iris?%s HTTP/1.1\r\nhost: h\r\n\r\n" % (b"x" * 3000)
+    with socket.create_connection(("127.0.0.1", int(world.settings["local.port"])), 20) as link:
+        while not log.with_name(log.name + ".1").exists():
+            link.sendall(request * 20)
+            sent += 20
+            received = b""
+            while received.count(b"HTTP/1.1 200 OK") < 20:
+                received += link.recv(1_000_000)
+            service.beat()
+    written = world.wait_until(
+        lambda: (n := sum(line.text.count("/v2/models/iris") for line in logs_of(world))) >= sent and n
+    )
+    assert written == sent
+    assert instance.id == world.platform.status("iris").instances[0].id
+
+
+def logs_of(world: Any) -> list[Any]:
+    return list(world.platform.logs("iris", follow=False, tail=-1))

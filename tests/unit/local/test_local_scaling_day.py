@@ -35,7 +35,7 @@ class Life:
 @pytest.mark.parametrize("window_s", [6, 30, 60, 300])
 def test_it_falls_to_zero_soon_after_its_window(window_s: int) -> None:
     life = Life(window_s=window_s)
-    life.seconds(30, load=1)  # the router must have been in the path for a grace period of 30 s
+    life.seconds(4, load=1)
     life.seconds(window_s - 2)
     assert life.ready == 1
     life.seconds(14)
