@@ -4,7 +4,6 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 UV := $(shell command -v uv || echo .venv/bin/uv)
-export PYTHONWARNINGS ?= default
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test check lint-fix bench fuzz lock docs clean
