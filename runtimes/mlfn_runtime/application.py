@@ -6,6 +6,7 @@ The HTTP door and the ASGI adapter both serve an ``Application``. Its life: made
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,7 +19,7 @@ from mlfn_runtime.contracts.open_inference_rest import OpenInferenceRest
 from mlfn_runtime.contracts.openwhisk import OpenWhisk
 from mlfn_runtime.contracts.pages import Pages
 from mlfn_runtime.counters import Counters
-from mlfn_runtime.limits import cores_here
+from mlfn_runtime.limits import cores_here, memory_limit_bytes, read_text
 from mlfn_runtime.logs import JsonLog
 from mlfn_runtime.metrics import CONTENT_TYPE, render
 from mlfn_runtime.onnx_backend import OnnxBackend
@@ -28,12 +29,16 @@ from mlfn_runtime.warm_up import warm_up
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
-    from mlfn_runtime.calibration import Calibration, ExecutionPlan
+    from mlfn_runtime.calibration import Backend, Calibration, ExecutionPlan
     from mlfn_runtime.routes import Exchange
     from mlfn_runtime.settings import ServerSettings
 
 __all__ = ["Application", "LoadedModel"]
+
+_MOST_TWICE_BYTES = 64 * 1024 * 1024
+"""A larger model is not held twice, for one caller's sake."""
 
 
 class LoadedModel(NamedTuple):
@@ -82,13 +87,22 @@ class Application:
         """Warm the whole path up and be ready; on the loop. Raise StartError."""
         start = time.perf_counter()
         cores = self.settings.threads or cores_here()
-        plan = self.service.adopt(model.backend, model.calibration, cores)
+        plan = self.service.adopt(model.backend, model.calibration, cores, self._widening(cores))
         await warm_up(self.routes.dispatch, self.service, model.calibration)
         self.counters.forget_warm_up()
         self.counters.load_s = model.load_s
         self.counters.warm_up_s = model.calibrate_s + time.perf_counter() - start
         self.service.mark("ready")
         return plan
+
+    def _widening(self, cores: int) -> Callable[[], Backend] | None:
+        """Return how to load the model for all cores, where there is room for it twice."""
+        path = self.settings.model_path
+        room = memory_limit_bytes(read_text)
+        size = os.stat(path).st_size  # noqa: PTH116  # pathlib costs 4 ms of a start
+        if size > _MOST_TWICE_BYTES or (room is not None and room < 8 * size + _MOST_TWICE_BYTES * 4):
+            return None
+        return lambda: OnnxBackend(path, cores)
 
     def _metrics(self, exchange: Exchange) -> None:
         exchange.reply(200, ((b"content-type", CONTENT_TYPE),), render(self.counters))

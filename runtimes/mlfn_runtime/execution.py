@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mlfn_runtime.counters import Counters
+    from mlfn_runtime.lone_caller import LoneCaller
+    from mlfn_runtime.merge_limit import MergeLimit
 
     Arrays = dict[str, NDArray[Any]]
     Predict = Callable[[Arrays], Arrays]
     Outcome = InferenceResult | RequestError
     Reply = Callable[[Outcome], None]
 
-__all__ = ["LoopExecutor", "MergeLimit", "WorkerBounds", "WorkerExecutor"]
+__all__ = ["LoopExecutor", "WorkerBounds", "WorkerExecutor"]
 
 
 _SLOW_ON_LOOP_S = 0.001
@@ -172,6 +174,7 @@ class WorkerBounds(NamedTuple):
     timeout_s: float
     run_s: float
     limit: MergeLimit
+    lone: LoneCaller | None = None
 
 
 class WorkerExecutor:
@@ -190,7 +193,7 @@ class WorkerExecutor:
         self._counters = counters
         self._jobs: deque[Job] = deque()
         self._idle = bounds.workers
-        self._runs: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        self._runs: queue.SimpleQueue[tuple[Predict, list[Job], int] | None] = queue.SimpleQueue()
         for number in range(bounds.workers):
             threading.Thread(target=self._work, name=f"model-{number}", daemon=True).start()
 
@@ -205,16 +208,21 @@ class WorkerExecutor:
             return
         self._jobs.append(Job(inputs, reply, _perf_counter()))
         if self._idle:
-            self._start_runs()
+            self._start_runs(alone=not waiting and self._idle == self._bounds.workers)
         else:
             self._counters.queue_depth = waiting + 1
 
-    def _start_runs(self) -> None:
+    def _start_runs(self, *, alone: bool) -> None:
+        """Hand runs to the threads that are free; ``alone`` tells that one job came while all were."""
+        lone = self._bounds.lone
         while self._idle and self._jobs:
             jobs = self._next_run()
-            if jobs:
-                self._idle -= 1
-                self._runs.put(jobs)
+            if not jobs:
+                continue
+            wide = lone.choose(alone=alone) if lone is not None else None
+            threads = 1 if wide is None else self._bounds.workers
+            self._idle -= threads
+            self._runs.put((wide or self._predict, jobs, threads))
         self._counters.queue_depth = len(self._jobs)
 
     def _next_run(self) -> list[Job]:
@@ -232,19 +240,23 @@ class WorkerExecutor:
         return jobs
 
     def _work(self) -> None:
-        while (jobs := self._runs.get()) is not None:
-            outcomes = run_together(self._predict, jobs)
+        while (run := self._runs.get()) is not None:
+            predict, jobs, threads = run
+            outcomes = run_together(predict, jobs)
             try:
-                self._loop.call_soon_threadsafe(self._finish, jobs, outcomes)
+                self._loop.call_soon_threadsafe(self._finish, jobs, outcomes, threads)
             except RuntimeError:  # the loop has closed: the process ends, and nobody waits any more
                 return
 
-    def _finish(self, jobs: list[Job], outcomes: list[Outcome]) -> None:
-        self._idle += 1
+    def _finish(self, jobs: list[Job], outcomes: list[Outcome], threads: int) -> None:
+        self._idle += threads
         first = outcomes[0]
         if isinstance(first, InferenceResult):
-            self._limit.observe(first.run_rows, first.run_s)
-        self._start_runs()  # before the answers are written: the thread need not wait for them
+            if threads == 1:
+                self._limit.observe(first.run_rows, first.run_s)
+            if self._bounds.lone is not None:
+                self._bounds.lone.observe(first.run_s, wide=threads > 1)
+        self._start_runs(alone=False)  # before the answers are written: the thread need not wait for them
         count_run(self._counters, jobs, outcomes)
         deliver(self._loop, jobs, outcomes)
 
@@ -252,46 +264,6 @@ class WorkerExecutor:
         """Let the threads end."""
         for _ in range(self._bounds.workers):
             self._runs.put(None)
-
-
-class MergeLimit:
-    """Learn from the runs themselves how many rows a run may have.
-
-    Starts at what calibration allowed, doubles when full runs give more rows per second than runs of half the size,
-    and goes back when they do not: transformers gain to 8 or 16 rows, convolutions lose from 2 or 4 on.
-    """
-
-    _CEILING = 32
-    _GAIN = 1.04
-    _SAMPLES = 8
-
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
-        self._seconds_per_row: dict[int, float] = {}
-        self._samples = 0
-        self._settled = rows <= 1
-
-    def seed(self, rows: int, run_s: float) -> None:
-        """Note a run measured before."""
-        self._seconds_per_row[rows] = run_s / rows
-
-    def observe(self, rows: int, run_s: float) -> None:
-        """Note one run; may change ``rows``."""
-        if self._settled or rows != self.rows:
-            return
-        best = self._seconds_per_row.get(rows)
-        self._seconds_per_row[rows] = run_s / rows if best is None else min(best, run_s / rows)
-        self._samples += 1
-        if self._samples < self._SAMPLES:
-            return
-        self._samples = 0
-        half = self._seconds_per_row.get(rows // 2)
-        if half is not None and half < self._seconds_per_row[rows] * self._GAIN:
-            self.rows, self._settled = rows // 2, True
-        elif rows * 2 > self._CEILING:
-            self._settled = True
-        else:
-            self.rows = rows * 2
 
 
 def _grouped(jobs: list[Job], most_rows: int) -> list[list[Job]]:

@@ -5,11 +5,14 @@ Life: loading, warming (the inferences before ready), ready, draining; or failed
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from mlfn_runtime.calibration import ExecutionPlan, choose
-from mlfn_runtime.errors import RequestError
-from mlfn_runtime.execution import LoopExecutor, MergeLimit, WorkerBounds, WorkerExecutor
+from mlfn_runtime.errors import RequestError, StartError
+from mlfn_runtime.execution import LoopExecutor, WorkerBounds, WorkerExecutor
+from mlfn_runtime.lone_caller import LoneCaller
+from mlfn_runtime.merge_limit import MergeLimit
 from mlfn_runtime.open_inference import OpenInferenceCodec
 from mlfn_runtime.synthesis import LENGTHS
 
@@ -52,6 +55,7 @@ class ModelService:
         self._loop = loop
         self._max_queue = max_queue
         self._timeout_s = timeout_s
+        self._lone: LoneCaller | None = None
         self._executor: LoopExecutor | WorkerExecutor | None = None
 
     @property
@@ -65,9 +69,19 @@ class ModelService:
             raise self._not_ready()
         return self.codec
 
-    def adopt(self, backend: Backend, calibration: Calibration, cores: int) -> ExecutionPlan:
-        """Take a loaded and calibrated model; called on the loop's thread."""
+    def adopt(
+        self,
+        backend: Backend,
+        calibration: Calibration,
+        cores: int,
+        widen: Callable[[], Backend] | None = None,
+    ) -> ExecutionPlan:
+        """Take a loaded and calibrated model; called on the loop's thread.
+
+        ``widen`` loads the model once more for all cores; it is called in a thread, when requests come one by one.
+        """
         plan = choose(calibration, cores)
+        limit = MergeLimit(plan.merge_rows)
         if plan.mode == "loop":
             self._executor = LoopExecutor(
                 backend.predict,
@@ -77,12 +91,14 @@ class ModelService:
                 lambda run_s: self._leave_the_loop(backend, cores, run_s),
             )
         else:
-            limit = MergeLimit(plan.merge_rows)
             if plan.merge_rows > 1:
                 limit.seed(1, calibration.run_s)
                 limit.seed(2, calibration.pair_s)
-            bounds = WorkerBounds(plan.workers, self._max_queue, self._timeout_s, plan.run_s, limit)
-            self._executor = WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
+            lone = None
+            if plan.workers > 1 and widen is not None:
+                load = widen
+                lone = LoneCaller(lambda: self._load_wide(load, calibration))
+            self._executor = self._workers(backend, plan, limit, lone)
         self.plan = plan
         self.signature = backend.signature
         self.lengths = calibration.lengths
@@ -90,12 +106,37 @@ class ModelService:
         self.state = "warming"
         return plan
 
+    def _workers(
+        self, backend: Backend, plan: ExecutionPlan, limit: MergeLimit, lone: LoneCaller | None = None
+    ) -> WorkerExecutor:
+        self._lone = lone
+        bounds = WorkerBounds(plan.workers, self._max_queue, self._timeout_s, plan.run_s, limit, lone)
+        return WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
+
     def _leave_the_loop(self, backend: Backend, cores: int, run_s: float) -> None:
         """Run a model in threads that was chosen for the loop: the inputs that come are larger than those made up."""
         why = f"moved from the loop: runs on the inputs that came took {run_s * 1000:.1f} ms"
         self.plan = ExecutionPlan("workers", cores, 1, run_s, why)
-        bounds = WorkerBounds(cores, self._max_queue, self._timeout_s, run_s, MergeLimit(1))
-        self._executor = WorkerExecutor(backend.predict, bounds, self._loop, self.counters)
+        self._executor = self._workers(backend, self.plan, MergeLimit(1))
+
+    def _load_wide(self, widen: Callable[[], Backend], calibration: Calibration) -> None:
+        """Load the model for all cores, beside the requests; without it everything goes on as before."""
+
+        def load() -> None:
+            try:
+                backend = widen()
+                for _ in range(2):
+                    backend.predict(calibration.inputs)
+                self._loop.call_soon_threadsafe(self._use_wide, backend)
+            except (StartError, RequestError, RuntimeError):  # no memory for it, or the loop has ended
+                return
+
+        threading.Thread(target=load, name="load-wide", daemon=True).start()
+
+    def _use_wide(self, backend: Backend) -> None:
+        if self._lone is not None and self.plan is not None:
+            self._lone.offer(backend.predict)
+            self.plan = self.plan._replace(why=f"{self.plan.why}; a lone caller gets all cores where that is faster")
 
     def mark(self, state: str) -> None:
         """Go to another state of the service's life."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlfn_runtime.counters import Counters
 from mlfn_runtime.errors import RequestError
-from mlfn_runtime.execution import LoopExecutor, MergeLimit, WorkerBounds, WorkerExecutor
+from mlfn_runtime.execution import LoopExecutor, WorkerBounds, WorkerExecutor
+from mlfn_runtime.merge_limit import MergeLimit
 from mlfn_runtime.merging import merge, merge_key, rows_of, split
 from mlfn_runtime.requests import InferenceResult
 
