@@ -282,17 +282,17 @@ def test_a_log_that_grows_is_turned_over_and_loses_no_line(world: Any, in_proces
     (instance,) = world.platform.status("iris").instances
     log = world.state_dir / "logs" / "iris" / f"{instance.id}.log"
     sent = 0
-    request = b"GET /iris/v2/models/iris?%s HTTP/1.1\r\nhost: h\r\n\r\n" % (b"x" * 3000)
+    request = b"GET /iris/nothing/%s HTTP/1.1\r\nhost: h\r\n\r\n" % (b"x" * 3000)
     with socket.create_connection(("127.0.0.1", int(world.settings["local.port"])), 20) as link:
         while not log.with_name(log.name + ".1").exists():
             link.sendall(request * 20)
             sent += 20
             received = b""
-            while received.count(b"HTTP/1.1 200 OK") < 20:
+            while received.count(b"HTTP/1.1 404 ") < 20:
                 received += link.recv(1_000_000)
             service.beat()
     written = world.wait_until(
-        lambda: (n := sum(line.text.count("/v2/models/iris") for line in logs_of(world))) >= sent and n
+        lambda: (n := sum(line.text.count("/nothing/") for line in logs_of(world))) >= sent and n
     )
     assert written == sent
     assert instance.id == world.platform.status("iris").instances[0].id
