@@ -14,6 +14,7 @@ import sys
 
 import cold_start
 import deploy
+import first_request
 import machine
 import memory
 import router
@@ -25,6 +26,7 @@ from rows import Row, table
 PARTS = {
     "serving": serving.measure,
     "cold_start": cold_start.measure,
+    "first_request": first_request.measure,
     "router": router.measure,
     "memory": memory.measure,
     "deploy": deploy.measure,
