@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["LoopExecutor", "WorkerBounds", "WorkerExecutor"]
 
 
+_MOST_IN_A_TURN = 64
+"""Jobs that may wait for the end of their turn."""
+
 _SLOW_ON_LOOP_S = 0.001
 _SLOW_RUNS = 5
 """So many runs in a row that take this long per request end a model's stay on the loop."""
@@ -103,6 +106,9 @@ class LoopExecutor:
     ) -> None:
         self._predict = predict
         self._merge_rows = merge_rows
+        # Also what is not merged waits for the end of the turn: answers written one by one bring the next requests one
+        # by one, and each turn of the loop costs a poll and a write to the log (56 us a request instead of 35).
+        self._most = max(merge_rows, _MOST_IN_A_TURN)
         self._on_slow = on_slow
         self._slow_runs = 0
         self._loop = loop
@@ -115,7 +121,7 @@ class LoopExecutor:
         jobs.append(Job(inputs, reply, _perf_counter()))
         if len(jobs) == 1:
             self._loop.call_soon(self._flush)
-        elif len(jobs) >= self._merge_rows:
+        elif len(jobs) >= self._most:
             self._flush()
 
     def _flush(self) -> None:
