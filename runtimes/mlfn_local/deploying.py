@@ -59,6 +59,8 @@ class Deployer:
     def __init__(self, functions: Functions) -> None:
         self._functions = functions
         self._state = functions.ledger.state
+        self.storing = asyncio.Lock()
+        """Held while the content store changes, so that nothing is pruned that is about to be used."""
         self._busy: dict[str, str] = {}
         """Function to the digest that its deploy is about."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -78,7 +80,8 @@ class Deployer:
             if same is not None:
                 return Outcome(same.name, same.name, False, True, {"total": time.monotonic() - began_s})
             progress("copying model")
-            new_here = await self._store(request)
+            async with self.storing:
+                new_here = await self._store(request)
             stored_s = time.monotonic()
             try:
                 record = await self._record(request)

@@ -74,6 +74,12 @@ class Functions:
         for revision in self.at_work:
             revision.resume()
 
+    def forget_logs(self) -> None:
+        """Remove the logs of functions that are gone: those of first deploys that were interrupted."""
+        for folder in self.place.logs.iterdir():
+            if folder.name not in self._records:
+                logs.forget(folder)
+
     def begin(self, record: RevisionRecord) -> RevisionAtWork:
         """Put a new revision to work, without traffic."""
         revision = RevisionAtWork(record, self.place, resumed=False)

@@ -6,6 +6,7 @@ It tells its owner two things, once each at most: ``instance_ready`` and ``insta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -116,13 +117,11 @@ class InstanceProcess:
 
     def kill(self) -> None:
         """End it now."""
-        if self._pidfd >= 0:
-            try:
+        with contextlib.suppress(ProcessLookupError):
+            if self._pidfd >= 0:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
-            except ProcessLookupError:
-                return
-        elif self.pid is not None and self._exit is None:
-            os.kill(self.pid, signal.SIGKILL)
+            elif self.pid is not None and self._exit is None:
+                os.kill(self.pid, signal.SIGKILL)
 
     def abandon(self) -> None:
         """End it now, as its owner asked for."""

@@ -115,6 +115,7 @@ class Service:
             _log.warning("removed revision %s: its deploy was interrupted", name)
         await self._listen()
         await self.functions.load()
+        self.functions.forget_logs()
         for function in self.functions.records:
             for revision in function.revisions:
                 if revision.state is RevisionState.PENDING:
@@ -185,7 +186,10 @@ class Service:
     async def _keep_watch(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            self.functions.watch()
+            try:
+                self.functions.watch()
+            except Exception:  # noqa: BLE001  a supervisor must go on
+                _log.exception("watch failed")
 
     # -- what clients can ask for -------------------------------------------------------------------------------------
 
@@ -232,8 +236,9 @@ class Service:
         return {}
 
     async def _prune(self, _: dict[str, Any], __: Progress) -> object:
-        used = await self._ledger.call(self._ledger.state.digests) | self._deployer.digests
-        digests, freed = await asyncio.to_thread(self._content.prune, used)
+        async with self._deployer.storing:
+            used = await self._ledger.call(self._ledger.state.digests) | self._deployer.digests
+            digests, freed = await asyncio.to_thread(self._content.prune, used)
         return {"digests": digests, "freed_bytes": freed}
 
     async def _info(self, _: dict[str, Any], __: Progress) -> object:

@@ -113,6 +113,8 @@ def test_a_service_killed_at_any_moment_of_a_deploy_loses_nothing(world: Any, se
         assert {r.state for f in functions.values() for r in f.revisions} <= {"ready"}
     left = {path.name.split("-")[0] for path in (world.state_dir / "models").iterdir()}
     assert left == {"sha256"}
+    logged = {path.name for path in (world.state_dir / "logs").iterdir()}
+    assert logged <= {f.name for f in world.platform.list()}
 
 
 def test_an_unattended_deploy_survives_the_service(world: Any) -> None:
