@@ -76,7 +76,8 @@ class FrontConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._held = False
         self._paused = False
-        self._refused = b""
+        self._refused: bytes | None = None
+        """What ends the connection, once the answers before it are sent."""
         self._starting = False
         self._ended = False
 
@@ -114,17 +115,15 @@ class FrontConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Let a client that has finished sending wait for its answers."""
         self._ended = True
-        if self._parsing is not None:  # it ended in the middle of a request
-            if self._parsing is self._current:
-                return False
-            self._queue.remove(self._parsing)
-            self._parsing = None
+        if self._parsing is not None and self._parsing is self._current:
+            return False  # it ended in the middle of a request
+        self._drop_parsing()
         return not self.quiet
 
     def data_received(self, data: bytes) -> None:
         """Parse, then let the exchange at the front go on."""
         self.seen_s = time.monotonic()
-        if self._refused:
+        if self._refused is not None:
             return
         self._feed(data)
         if self._current is not None:
@@ -161,21 +160,27 @@ class FrontConnection(asyncio.Protocol):
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be parsed, after the answers that are due, and end the connection."""
         self._refused = heads.answer(status, {"error": message}, close=True)
-        if self._parsing is not None:
-            # The body of a request that is under way broke off.
-            if self._parsing is self._current:
-                self._current = None
-                self._parsing.abandon()
-                if self._parsing.answered:
-                    self._refused = b""
-            else:
-                self._queue.remove(self._parsing)
-            self._parsing = None
+        broken = self._drop_parsing()
+        if broken is not None and broken.answered:
+            self._refused = b""  # nothing more can be said on this connection
         if self.quiet:
             self._end_refused()
 
+    def _drop_parsing(self) -> Exchange | None:
+        """Forget the request whose body broke off; it may have been answered already."""
+        broken, self._parsing = self._parsing, None
+        if broken is None:
+            return None
+        if broken is self._current:
+            self._current = None
+            broken.abandon()
+        elif broken in self._queue:
+            self._queue.remove(broken)
+        return broken
+
     def _end_refused(self) -> None:
-        self.write(self._refused)
+        if self._refused:
+            self.write(self._refused)
         self.close()
 
     # -- exchanges ----------------------------------------------------------------------------------------------------
@@ -190,7 +195,7 @@ class FrontConnection(asyncio.Protocol):
                 self._desk.dispatch(self._current)
         finally:
             self._starting = False
-        if self._refused and self.quiet:
+        if self._refused is not None and self.quiet:
             self._end_refused()
 
     def write(self, data: bytes) -> None:
@@ -217,7 +222,7 @@ class FrontConnection(asyncio.Protocol):
             self._queue.clear()
             self.close()
             return
-        if self._queue:
+        if self._queue or self._refused is not None:
             self._next()
         self._pace()
 

@@ -424,6 +424,34 @@ def test_what_could_be_read_two_ways_is_refused(bench: Any, run: Any, raw: bytes
     run(scene())
 
 
+@pytest.mark.parametrize("then", [b"not a chunk\r\n", b""], ids=["garbage", "end"])
+def test_a_body_that_breaks_off_after_its_answer_just_ends_the_connection(bench: Any, run: Any, then: bytes) -> None:
+    async def scene() -> None:
+        async with bench() as b:
+            reader, writer = await b.dial()
+            writer.write(b"POST /none HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            assert (await read_answer(reader))[0] == 404
+            writer.write(then)
+            writer.write_eof()
+            assert await reader.read() == b""
+            assert not b.router.connections
+
+    run(scene())
+
+
+def test_a_broken_request_behind_a_good_one_is_refused_after_it(bench: Any, run: Any) -> None:
+    async def scene() -> None:
+        async with bench() as b:
+            reader = await b.send(GET + b"POST /f HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n")
+            await b.owner.changed.wait()
+            await b.add(always_ok)
+            assert (await read_answer(reader))[0] == 200
+            assert (await read_answer(reader))[0] == 400
+            assert await reader.read() == b""
+
+    run(scene())
+
+
 def test_a_head_without_end_is_refused(bench: Any, run: Any) -> None:
     async def scene() -> None:
         async with bench() as b:
