@@ -55,7 +55,10 @@ def run(fd: int) -> int:
     """Serve what the order on the socket ``fd`` says; return the exit code."""
     link = socket.socket(fileno=fd)
     lines = link.makefile("rb")
-    first = lines.readline()
+    try:
+        first = lines.readline()
+    except ConnectionError:
+        first = b""
     if not first:
         return 0
     order = Order.from_line(first)
@@ -121,13 +124,17 @@ def _tell(link: socket.socket, what: str, facts: Mapping[str, Any]) -> None:
 
 def _obey(lines: Any) -> None:
     """Carry out the service's commands, in a thread of its own; the end of the stream ends the process."""
-    for line in lines:
-        command = json.loads(line)
-        if "log" in command:
-            open_log(command["log"])
-        if "stop" in command:
-            os.kill(os.getpid(), signal.SIGTERM)
-    os._exit(0)
+    try:
+        for line in lines:
+            command = json.loads(line)
+            if "log" in command:
+                with contextlib.suppress(OSError):  # on a full disk the old file goes on
+                    open_log(command["log"])
+            if "stop" in command:
+                os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        # Also where the stream broke: a service was killed with facts unread.
+        os._exit(0)
 
 
 if __name__ == "__main__":

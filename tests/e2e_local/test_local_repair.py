@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -86,6 +87,16 @@ def test_a_killed_service_takes_its_processes_along_and_comes_back_as_it_was(wor
     world.wait_until(lambda: [i.state for i in world.platform.status("other").instances] == ["ready"])
 
 
+def instances_logging_to(folder: Path) -> list[str]:
+    """Return the processes whose standard output is a file in ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if str(folder) in str((process / "fd" / "1").readlink()):
+                found.append(process.name)
+    return found
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_a_service_killed_at_any_moment_of_a_deploy_loses_nothing(world: Any, seed: int) -> None:
     moments = random.Random(seed)
@@ -113,6 +124,8 @@ def test_a_service_killed_at_any_moment_of_a_deploy_loses_nothing(world: Any, se
         assert {r.state for f in functions.values() for r in f.revisions} <= {"ready"}
     left = {path.name.split("-")[0] for path in (world.state_dir / "models").iterdir()}
     assert left == {"sha256"}
+    local.down(world.settings)
+    world.wait_until(lambda: not instances_logging_to(world.state_dir / "logs"))
     logged = {path.name for path in (world.state_dir / "logs").iterdir()}
     assert logged <= {f.name for f in world.platform.list()}
 
