@@ -22,6 +22,9 @@ from mlfn_runtime import __version__
 
 __all__ = ["LocalClient"]
 
+UNDO_LIMIT_S = 30.0
+"""The longest that an interrupted command waits for the service to undo what it had begun."""
+
 
 @dataclass(slots=True)
 class _Connection:
@@ -84,8 +87,11 @@ class LocalClient:
 
     def _once(self, method: str, params: Mapping[str, object], on_event: Callable[[str], None] | None = None) -> Any:
         with self._session() as connection:
-            _send(connection, method, params)
-            return _answer(connection, on_event)
+            try:
+                _send(connection, method, params)
+                return _answer(connection, on_event)
+            except KeyboardInterrupt:
+                return _withdraw(connection)
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[_Connection]:
@@ -183,6 +189,19 @@ def _answer(connection: _Connection, on_event: Callable[[str], None] | None) -> 
             raise LocalError.from_json(message["error"])
         else:
             return message["result"]
+
+
+def _withdraw(connection: _Connection) -> Any:
+    """Take the request back and wait until the service has undone it; a second Ctrl-C does not wait.
+
+    Return the result where the request was through already. Raises KeyboardInterrupt otherwise.
+    """
+    try:
+        connection.socket.settimeout(UNDO_LIMIT_S)
+        connection.socket.shutdown(socket.SHUT_WR)
+        return _answer(connection, None)
+    except (OSError, ValueError, LocalError):
+        raise KeyboardInterrupt from None
 
 
 def _lost() -> LocalError:

@@ -73,9 +73,10 @@ class Control:
             if not work.done():
                 work.cancel()
                 await asyncio.wait({work})
-                return
-            writer.write(wire.encode(work.result()))
-            await writer.drain()
+            # A client that has only finished sending waits to hear that its request is undone, or was through already.
+            if not work.cancelled():
+                writer.write(wire.encode(work.result()))
+                await writer.drain()
         finally:
             for task in (work, gone):
                 task.cancel()

@@ -23,7 +23,7 @@ from mlfn_local.control import Control, Progress
 from mlfn_local.deploying import ENV_LIMIT_BYTES, Deployer, Request
 from mlfn_local.errors import Kind, LocalError
 from mlfn_local.functions import Functions
-from mlfn_local.ledger import Ledger
+from mlfn_local.ledger import Ledger, unbroken
 from mlfn_local.memory import proportional_bytes, sweep_groups
 from mlfn_local.paths import StatePaths
 from mlfn_local.records import FunctionSettings, ModelFiles, RevisionState, Share
@@ -232,7 +232,7 @@ class Service:
         name = str(params["name"])
         self.functions.get(name)
         await self._deployer.cancel(name)
-        await self.functions.remove(name)
+        await unbroken(asyncio.ensure_future(self.functions.remove(name)))
         return {}
 
     async def _prune(self, _: dict[str, Any], __: Progress) -> object:

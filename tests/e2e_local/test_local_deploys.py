@@ -157,7 +157,7 @@ def test_a_command_that_is_interrupted_leaves_nothing(world: Any, stage: str) ->
         assert stage in iter(lambda: stdout.readline().strip(), "")
         command.send_signal(signal.SIGINT)
     assert command.returncode != 0
-    world.wait_until(lambda: left_behind(world) == before)
+    assert left_behind(world) == before
     assert world.instance_pids() == pids
     assert [r.name for r in world.platform.status("iris").revisions] == ["iris-00001"]
     assert world.deploy(model=world.models / "iris2.onnx").ready
