@@ -36,6 +36,9 @@ _HIGH_WATER_BYTES = 256 * 1024
 _WRITE_APART_BYTES = 64 * 1024
 """A larger body is handed to the socket as it is, not copied behind its head."""
 
+_LARGEST_READ_BYTES = 256 * 1024
+"""What the loop reads at once, at most."""
+
 _DISCARD_BYTES = 1 << 20
 """Bytes read and thrown away after a refusal, so that the client gets to read it."""
 
@@ -98,6 +101,7 @@ class HttpConnection(asyncio.Protocol):
         "_body_size",
         "_discarded",
         "_fed",
+        "_framing_size",
         "_head_size",
         "_headers",
         "_owes_continue",
@@ -137,6 +141,7 @@ class HttpConnection(asyncio.Protocol):
         self._head_size = 0
         self._fed = 0  # what follows in the same piece is not counted; it is no longer than one read
         self._body_size = 0
+        self._framing_size = 0
 
     # -- the transport's calls --
 
@@ -172,6 +177,7 @@ class HttpConnection(asyncio.Protocol):
             self._discard(len(data))
             return
         self._fed = len(data)
+        received = self._body_size
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -182,6 +188,10 @@ class HttpConnection(asyncio.Protocol):
         if self.phase == HEAD:
             self._head_size += self._fed
             if self._head_size > self.door.settings.max_head_bytes:
+                self._refuse(self._head_too_large())
+        elif self.phase == BODY:  # chunk extensions and trailers have no size of their own: bound what brings no body
+            self._framing_size = self._framing_size + len(data) if self._body_size == received else 0
+            if self._framing_size > self.door.settings.max_head_bytes + _LARGEST_READ_BYTES:
                 self._refuse(self._head_too_large())
 
     def eof_received(self) -> bool:
@@ -215,8 +225,9 @@ class HttpConnection(asyncio.Protocol):
             self._stop(RequestError(414, f"expected a target of {most} bytes at most, got more"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header."""
-        self._headers.append((name.lower(), value))
+        """Collect one header; a trailer is dropped: it comes too late to say how its message is to be read."""
+        if self.phase == HEAD:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Refuse by the head alone what need not be read."""
@@ -391,6 +402,8 @@ class HttpConnection(asyncio.Protocol):
             return
         lines = [b"%b %b HTTP/1.1" % (self._parser.get_method(), self._target)]
         lines += [b"%b: %b" % header for header in self._headers if header[0] not in _OFFER]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self._headers):
+            lines.append(b"connection: close")
         self._parser = httptools.HttpRequestParser(self)
         self._reset()
         self._whole = b""

@@ -63,6 +63,17 @@ def test_chunked_bodies(double: Any) -> None:
         assert data_of(answer) == DOUBLED
 
 
+CHUNKED = head(f"POST {INFER} HTTP/1.1", "Host: x", "Transfer-Encoding: chunked") + b"%x\r\n%b\r\n" % (len(ROW), ROW)
+
+
+def test_trailers_are_read_and_mean_nothing(double: Any) -> None:
+    client = double.connect()
+    for _ in range(2):
+        answer = client.ask(CHUNKED + b"0\r\nX-Request-Id: late\r\nInference-Header-Content-Length: 3\r\n\r\n")
+        assert data_of(answer) == DOUBLED
+        assert answer.headers["x-request-id"] != "late"
+
+
 def test_pipelined_answers_come_in_order(double: Any) -> None:
     client = double.connect()
     bodies = [ROW.replace(b"1.5", b"%d.5" % number) for number in range(200)]
@@ -153,6 +164,12 @@ def test_an_offer_of_another_protocol_is_not_taken_up(double: Any) -> None:
     assert data_of(client.ask(post())) == DOUBLED
 
 
+def test_an_offer_of_another_protocol_keeps_the_wish_to_close(double: Any) -> None:
+    client = double.connect()
+    assert data_of(client.ask(post(ROW, "Connection: Upgrade, close", "Upgrade: h2c"))) == DOUBLED
+    assert client.at_end()
+
+
 def test_head_has_no_body_and_the_length_of_get(double: Any) -> None:
     client = double.connect()
     get = client.ask(head("GET /v2/health/live HTTP/1.1", "Host: x"))
@@ -241,6 +258,21 @@ def test_heads_too_large(strict: Any, sent: bytes, status: int) -> None:
     client = strict.connect()
     assert client.ask(sent).status == status
     assert client.at_end()
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        pytest.param(b"0\r\nX: " + b"a" * (1 << 20), id="one trailer"),
+        pytest.param(b"0\r\n" + b"X: a\r\n" * (1 << 18), id="many trailers"),
+        pytest.param(b"1;" + b"a" * (1 << 20), id="a chunk extension"),
+    ],
+)
+def test_framing_without_end_is_431(strict: Any, endless: bytes) -> None:
+    client = strict.connect()
+    with contextlib.suppress(OSError):  # what comes behind the refusal is read for a while only
+        client.send(CHUNKED + endless)
+    assert client.read().status == 431
 
 
 @pytest.mark.parametrize("sent", [pytest.param(b"POST / HT", id="head"), pytest.param(post()[:-3], id="body")])
