@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NOT_TYPED_HERE = ("git clone", "make demo", ". .venv")
+NOT_TYPED_HERE = ("make demo", ". .venv")
 """Steps before mlfn is installed; the tests run in such an environment already."""
 REFUSED = "mlfn deploy README.md"
 """The one command that the page announces to fail."""
