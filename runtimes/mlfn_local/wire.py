@@ -2,8 +2,8 @@
 
 The service greets with one hello line as soon as a client connects. The client sends one request line; the service
 answers with any number of ``{"event": …}`` lines and exactly one ``{"result": …}`` or ``{"error": …}`` line. A client
-that goes away before the last line, or finishes sending, cancels its request: the end of the stream tells it that all is
-undone, a last line that it came too late. ``stop`` means the same in every version.
+that goes away before the last line, or finishes sending, cancels its request: the end of the stream then tells it that
+all is undone, a last line that it came too late. ``stop`` means the same in every version.
 """
 
 from __future__ import annotations
