@@ -40,5 +40,6 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    sys.stdout.flush()
+    if sys.stdout is not None:  # closed by whoever started this
+        sys.stdout.flush()
     os._exit(code)  # the threads that run the model need not be waited for, and nothing is left to write

@@ -56,7 +56,13 @@ class Application:
     def __init__(self, settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> None:
         self.settings = settings
         self.counters = Counters()
-        self.log = JsonLog(settings.log_path, self.counters, schedule=loop.call_soon, max_bytes=settings.log_max_bytes)
+        self.log = JsonLog(
+            settings.log_path,
+            self.counters,
+            schedule=loop.call_soon,
+            later=loop.call_later,
+            max_bytes=settings.log_max_bytes,
+        )
         self.access = Access(self.counters, self.log)
         self.service = ModelService(
             settings.served_name,

@@ -1,6 +1,7 @@
 """JSON lines to a file or a descriptor, written once per turn of the loop.
 
-A line that cannot be written (disk full, reader gone) is dropped and counted: a log never fails a request.
+A line that cannot be written (disk full, reader gone or asleep) is dropped and counted: a log never fails or delays a
+request.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from mlfn_runtime.log_pipe import LogPipe
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mlfn_runtime.counters import Counters
+    from mlfn_runtime.log_pipe import Later
 
 __all__ = ["JsonLog"]
 
@@ -25,7 +29,7 @@ class JsonLog:
     """Collect lines and write them together.
 
     ``path`` None writes to descriptor 1. With ``max_bytes`` a file that has grown past it is renamed to ``path.1`` (the
-    previous one is replaced) and begun anew. ``schedule`` is the loop's ``call_soon``.
+    previous one is replaced) and begun anew. ``schedule`` is the loop's ``call_soon``, ``later`` its ``call_later``.
     """
 
     def __init__(
@@ -34,6 +38,7 @@ class JsonLog:
         counters: Counters,
         *,
         schedule: Callable[[Callable[[], object]], object],
+        later: Later | None = None,
         max_bytes: int = 0,
     ) -> None:
         self._path = path
@@ -46,6 +51,9 @@ class JsonLog:
         self._stamp = ""
         self._file = 1 if path is None else _open(path)
         self._written = 0 if path is None else os.fstat(self._file).st_size
+        self._pipe: LogPipe | None = None
+        if later is not None and LogPipe.is_one(self._file):
+            self._pipe = LogPipe(self._file, counters, later)
 
     def now(self) -> str:
         """Return the time in ISO 8601 with milliseconds, UTC; the text of a second is made once."""
@@ -80,6 +88,9 @@ class JsonLog:
         if not lines:
             return
         text = "".join(lines).encode("utf-8", "replace")
+        if self._pipe is not None:
+            self._pipe.take(text, len(lines))
+            return
         try:
             done = os.write(self._file, text)
             while done < len(text):
@@ -104,6 +115,8 @@ class JsonLog:
     def close(self) -> None:
         """Write the rest and close the file."""
         self.flush()
+        if self._pipe is not None:
+            self._pipe.finish()
         if self._path is not None:
             os.close(self._file)
             self._file = 1

@@ -58,6 +58,7 @@ def serve(settings: ServerSettings, *, listener: socket.socket | None = None, no
     "ready" or "failed" with facts.
     """
     tell = notify or (lambda event, facts: None)
+    _occupy_standard_streams()
     try:
         bound = listener or _bind(settings.host, settings.port)
         preload()
@@ -74,6 +75,15 @@ def serve(settings: ServerSettings, *, listener: socket.socket | None = None, no
         if os.environ.get("MLFN_DEBUG") == "1":
             raise
         return error.exit_code
+
+
+def _occupy_standard_streams() -> None:
+    """Give closed standard streams to /dev/null, before a socket gets their numbers and the log writes to a client."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
 
 
 async def _serve(settings: ServerSettings, listener: socket.socket, tell: Notify) -> int:

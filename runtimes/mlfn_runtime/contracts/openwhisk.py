@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import orjson
 
 from mlfn_runtime.contracts.named_inputs import as_request_document
 from mlfn_runtime.errors import RequestError
+from mlfn_runtime.log_pipe import write_if_room
 from mlfn_runtime.open_inference import parse_json
 from mlfn_runtime.routes import JSON
 
@@ -170,9 +170,7 @@ class OpenWhisk:
         """Write the log of this activation and its end marker to both streams."""
         self._log.flush()
         for stream in _STREAMS:
-            try:
-                os.write(stream, END_OF_ACTIVATION)
-            except OSError:
+            if not write_if_room(stream, END_OF_ACTIVATION):
                 self._service.counters.log_dropped += 1
 
 

@@ -109,3 +109,66 @@ def test_a_stop_while_it_loads_ends_it_at_once(endless_load: Any, number: int) -
     assert endless_load.get("/v2/health/live").status == 200
     endless_load.process.send_signal(number)
     assert endless_load.process.wait(10) == 0
+
+
+def test_standard_streams_that_are_closed_are_no_clients(models: Path, house: Any) -> None:
+    """Their numbers would go to the next sockets, and the log to whoever is behind those."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        program = f"""
+import os, socket
+from mlfn_runtime.server import ServerSettings, serve
+for number in (0, 1, 2): os.close(number)
+os._exit(serve(ServerSettings({str(models / "double.onnx")!r}), listener=socket.socket(fileno={listener.fileno()})))
+"""
+        process = subprocess.Popen([sys.executable, "-c", program], pass_fds=[listener.fileno()])
+        server = house.Server(process, "double", models / "no.log", listener.getsockname()[1])
+        clients = [server.connect() for _ in range(4)]
+        live = house.request("/v2/health/live", method="GET")
+        assert [client.ask(live).status for client in clients * 3] == [200] * 12
+        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+        assert server.stop() == 0
+
+
+@pytest.fixture
+def unread(models: Path, house: Any) -> Any:
+    """A server whose log goes to its standard output: a pipe that nobody reads after "ready"."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFN_")}
+    command = [sys.executable, "-m", "mlfn_runtime", "--model", str(models / "double.onnx"), "--port", "0"]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        server = house.Server(process, "double", models / "no.log")
+        while json.loads(line := process.stdout.readline())["event"] != "ready":
+            server.port = json.loads(line)["port"]
+        yield server
+        server.stop()
+
+
+def dropped_lines(server: Any) -> float:
+    text = server.get("/metrics").body.decode()
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith("mlfn_log_lines_dropped"))
+
+
+def test_a_log_that_nobody_reads_stops_no_request(unread: Any, house: Any) -> None:
+    client = unread.connect()
+    live = house.request("/v2/health/live", headers=f"X: {'x' * 100}\r\n", method="GET")
+    asked = 0
+    while not dropped_lines(unread):
+        client.send(live * 500)
+        assert {client.read().status for _ in range(500)} == {200}
+        asked += 500
+        assert asked < 50_000, "a pipe and a bounded buffer cannot hold so many lines"
+    unread.process.send_signal(signal.SIGTERM)
+    assert unread.process.wait(10) == 0
+
+
+def test_a_log_that_is_read_late_is_whole(unread: Any, house: Any) -> None:
+    client = unread.connect()
+    live = house.request("/v2/health/live", method="GET")
+    for _ in range(4):  # 400 kB: more than a pipe holds
+        client.send(live * 500)
+        assert {client.read().status for _ in range(500)} == {200}
+    lines = [json.loads(unread.process.stdout.readline()) for _ in range(2000)]
+    assert {line["path"] for line in lines} == {"/v2/health/live"}
+    assert dropped_lines(unread) == 0

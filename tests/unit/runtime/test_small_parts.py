@@ -132,8 +132,8 @@ def test_metrics_are_what_the_table_says_and_prometheus_reads_them() -> None:
     assert (buckets["0.0025"], buckets["0.005"], buckets["+Inf"]) == (0, 1, 1)
 
 
-def log_to(path: Path | None, counters: Counters, **options: int) -> JsonLog:
-    return JsonLog(None if path is None else str(path), counters, schedule=lambda flush: None, **options)
+def log_to(path: Path, counters: Counters, max_bytes: int = 0) -> JsonLog:
+    return JsonLog(str(path), counters, schedule=lambda flush: None, max_bytes=max_bytes)
 
 
 def test_log_lines_wait_for_the_end_of_the_turn(tmp_path: Path) -> None:
