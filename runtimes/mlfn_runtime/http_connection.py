@@ -343,6 +343,10 @@ class HttpConnection(asyncio.Protocol):
         """Close at once."""
         self._transport.close()
 
+    def file(self) -> int:
+        """Return the descriptor of the socket."""
+        return int(self._transport.get_extra_info("socket").fileno())
+
     @property
     def busy(self) -> bool:
         """Return whether a request is being read or answered."""

@@ -6,6 +6,7 @@ Knows connections and where to send exchanges; knows no route and no model.
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,10 @@ _SWEEP_S = 0.25
 
 _LINGER_S = 2.0
 """How long a client may take to read a refusal and close."""
+
+_FAREWELL_S = 0.1
+"""How long open connections are still read when the server stops: a client that has just got an answer without
+"close" sends its next request within this, unless it is idle."""
 
 _BACKLOG = 2048
 
@@ -81,26 +86,43 @@ class HttpDoor:
             self._empty.set()
 
     async def drain(self, grace_s: float) -> bool:
-        """Stop accepting, let every request that has begun be answered; return whether all were."""
-        self.draining = True
+        """Stop accepting, let every request that has begun or arrived be answered; return whether all were."""
+        self.draining = True  # from now on each answer ends its connection
+        for _ in range(2):
+            await asyncio.sleep(0)  # take the connections that are made already
+        farewell_s = min(_FAREWELL_S, grace_s)
+        await self._empty_within(farewell_s)
         if self._server is not None:
             self._server.close()
-        for connection in list(self._connections):
-            if not connection.busy:
-                connection.close()
-        self._empty = asyncio.Event()
-        if not self._connections:
-            self._empty.set()
-        try:
-            await asyncio.wait_for(self._empty.wait(), grace_s)
-            finished = True
-        except TimeoutError:
-            finished = False
+        for connection in self._silent():
+            connection.close()
+        finished = await self._empty_within(grace_s - farewell_s)
         if self._sweeper is not None:
             self._sweeper.cancel()
         for connection in list(self._connections):
             connection.close()
         return finished
+
+    async def _empty_within(self, seconds: float) -> bool:
+        """Wait until no connection is left; return whether that came in time."""
+        self._empty = asyncio.Event()
+        if not self._connections:
+            return True
+        try:
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def _silent(self) -> list[HttpConnection]:
+        """Return the connections on which nothing is asked, not even in bytes that are not read yet."""
+        idle = {connection.file(): connection for connection in self._connections if not connection.busy}
+        unread = select.poll()
+        for file in idle:
+            unread.register(file, select.POLLIN)
+        for file, _ in unread.poll(0):
+            del idle[file]
+        return list(idle.values())
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.perf_counter()

@@ -59,6 +59,7 @@ def serve(settings: ServerSettings, *, listener: socket.socket | None = None, no
     """
     tell = notify or (lambda event, facts: None)
     _occupy_standard_streams()
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))  # nothing to drain before the loop takes over
     try:
         bound = listener or _bind(settings.host, settings.port)
         preload()

@@ -326,3 +326,23 @@ def test_sigterm_finishes_what_is_in_flight_and_exits_with_0(models: Path, tmp_p
             "event": "stopped",
             "finished": True,
         }
+
+
+def test_sigterm_answers_requests_that_come_while_it_is_noticed(
+    models: Path, tmp_path: Path, house: ModuleType
+) -> None:
+    """Each client sends its next request as soon as it has an answer; none may go without one."""
+    with house.serving(str(models / "double.onnx"), tmp_path / "log") as server:
+        clients = [server.connect() for _ in range(20)]
+        for _ in range(20):
+            assert [data_of(client.ask(post())) for client in clients] == [DOUBLED] * 20
+        server.process.send_signal(signal.SIGTERM)
+        open_clients = clients
+        while open_clients:
+            for client in open_clients:
+                client.send(post())
+            answers = [client.read() for client in open_clients]
+            assert [data_of(answer) for answer in answers] == [DOUBLED] * len(answers)
+            pairs = zip(open_clients, answers, strict=True)
+            open_clients = [client for client, answer in pairs if answer.headers.get("connection") != "close"]
+        assert server.process.wait(10) == 0

@@ -127,7 +127,7 @@ os._exit(serve(ServerSettings({str(models / "double.onnx")!r}), listener=socket.
         clients = [server.connect() for _ in range(4)]
         live = house.request("/v2/health/live", method="GET")
         assert [client.ask(live).status for client in clients * 3] == [200] * 12
-        assert {os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)} == {"/dev/null"}
+        assert {str(Path(f"/proc/{process.pid}/fd/{number}").readlink()) for number in range(3)} == {"/dev/null"}
         assert server.stop() == 0
 
 
