@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from mlfn.command.options import output_option
-from mlfn.command.output import Format, print_data, print_findings, signature_table
+from mlfn.command.output import Format, print_data, print_findings, signature_table, stages
 from mlfn.errors import InvalidInput
 from mlfn.function import ModelPackage
 
@@ -17,11 +18,19 @@ __all__ = ["inspect"]
 @click.command(short_help="Tell what a model takes and gives, and what is wrong with it.")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--example", is_flag=True, show_envvar=True, help="Print a request body made from the signature instead.")
+@click.option(
+    "--load/--no-load",
+    default=True,
+    show_default=True,
+    show_envvar=True,
+    help="Load the model in ONNX Runtime too, as the function server will (not above 256 MiB).",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def inspect(model: Path, example: bool, output: Format) -> int:
+def inspect(model: Path, example: bool, load: bool, output: Format) -> int:
     """Tell what MODEL (an ONNX file or an MLflow folder) takes and gives, and what is wrong with it.
 
-    The model is read, not run. Exit code 2 says that it cannot be served.
+    Exit code 2 says that it cannot be served. The model is loaded and not run, but for --example where its free axes
+    leave open how long a request has to be.
 
     \b
     Examples:
@@ -29,13 +38,21 @@ def inspect(model: Path, example: bool, output: Format) -> int:
       mlfn inspect model.onnx -o json | jq .inputs
       mlfn inspect model.onnx --example > request.json
     """
-    from mlfn.models import example_body, inspection_json, open_model
+    from mlfn.models import check_loads, example_body, inspection_json, open_model
 
-    package = open_model(model)
+    with stages() as stage:
+        stage("reading the model")
+        package = open_model(model)
+        if example:
+            import json
+
+            stage("looking for lengths that the model takes")
+            body = json.dumps(example_body(package))
+        elif load:
+            stage("loading the model")
+            package = replace(package, findings=(*package.findings, *check_loads(package)))
     if example:
-        import json
-
-        print(json.dumps(example_body(package)))
+        print(body)
     elif output.is_data:
         print_data(inspection_json(package), output)
     else:

@@ -1,6 +1,7 @@
 """Models as they lie on disk: from a path to a ModelPackage, by whichever format knows it.
 
-Reads files and never runs, changes or unpickles them. Knows nothing of platforms.
+Reads files and never changes or unpickles them; a model is run only to find an example that it takes. Knows nothing of
+platforms.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ HEAD_BYTES = 4096
 
 _PICKLE_HINT = "mlfn never opens a pickle: it could run any code"
 _PICKLE_HINTS = (_PICKLE_HINT, CONVERSIONS["sklearn"], CONVERSIONS["pytorch"])
-_DOWNLOAD_HINT = "the download went wrong: fetch the file again, and compare its size with the original"
+_DOWNLOAD_HINT = "if it was downloaded, fetch the file again, and compare its size with the original"
 
 _SIGNATURES: tuple[tuple[int, bytes, str, tuple[str, ...]], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras)", (CONVERSIONS["h5py"],)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mlfn.errors import InvalidInput
 from mlfn.function import ModelPackage
+from mlfn.models.onnx_support import first_taken
+from mlfn.models.opening import LOADED_BYTES
 
 __all__ = ["SCHEMA", "example_body", "inspection_json"]
 
@@ -26,11 +28,23 @@ def inspection_json(package: ModelPackage) -> dict[str, object]:
 
 
 def example_body(package: ModelPackage) -> dict[str, object]:
-    """Return an Open Inference request made from the signature alone. Raises InvalidInput for what cannot be served."""
+    """Return an Open Inference request that the model takes, as far as can be found out.
+
+    The signature alone decides where all its lengths are fixed. Where they are free the model is asked, for audio wants
+    other lengths than text: it is loaded and run on one row, unless it is large. Raises InvalidInput for what cannot be
+    served.
+    """
     wrong = next((each for each in package.errors if each.what in ("unsupported-type", "unknown-rank")), None)
     if wrong is not None:
         raise InvalidInput(f"no example can be made: {wrong.message}", hints=(wrong.fix,))
     # Imported here: it needs numpy (0.1 s), which reading a model does not.
-    from mlfn_runtime.synthesis import example_body as synthesised
+    from mlfn_runtime.synthesis import LENGTHS, Lengths, example_body, synthesise
 
-    return synthesised(package.signature)
+    by_shapes: dict[object, Lengths] = {}
+    for lengths in LENGTHS:
+        arrays = synthesise(package.signature, lengths=lengths)
+        by_shapes.setdefault(tuple(array.shape for array in arrays.values()), lengths)
+    candidates = tuple(by_shapes.values())
+    if len(candidates) > 1 and not package.errors and package.size_bytes <= LOADED_BYTES:
+        return example_body(package.signature, first_taken(package.root / package.entry, candidates) or candidates[0])
+    return example_body(package.signature, candidates[0])

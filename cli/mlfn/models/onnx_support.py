@@ -9,15 +9,24 @@ refused that would run.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from mlfn.function import Finding
 from mlfn.models.findings import finding
 from mlfn.models.onnx_graph import OnnxGraph
 from mlfn.models.onnx_operators import FLOOR_IR, FLOOR_OPSETS, OLDEST_OPSET, STANDARD
+from mlfn_runtime.errors import RequestError, StartError
 
-__all__ = ["check_operators", "check_versions", "load_error", "newest_ir", "newest_opset"]
+if TYPE_CHECKING:
+    from mlfn_runtime.onnx_backend import OnnxBackend
+    from mlfn_runtime.synthesis import Lengths
+
+__all__ = ["check_operators", "check_versions", "first_taken", "load_error", "newest_ir", "newest_opset"]
+
+_T = TypeVar("_T")
 
 _NO_RELEASE = 9999
 _OPSET = re.compile(r"is till opset (\d+)")
@@ -146,14 +155,54 @@ def newest_ir() -> int | None:
 
 def load_error(path: Path) -> str | None:
     """Load a model as the function server does, and return why it does not load; None when it does."""
-    from mlfn_runtime.errors import StartError
-    from mlfn_runtime.onnx_backend import OnnxBackend
-
     try:
-        OnnxBackend(str(path))
+        _interruptible(partial(_load, path))
     except StartError as error:
         return str(error)
     return None
+
+
+def first_taken(path: Path, candidates: Iterable[Lengths]) -> Lengths | None:
+    """Return the first lengths of free axes that the model runs on; None where it does not load or takes none."""
+    try:
+        return _interruptible(lambda: _first_taken(_load(path), candidates))
+    except StartError:
+        return None
+
+
+def _load(path: Path) -> OnnxBackend:
+    from mlfn_runtime.onnx_backend import OnnxBackend
+
+    return OnnxBackend(str(path))
+
+
+def _first_taken(backend: OnnxBackend, candidates: Iterable[Lengths]) -> Lengths | None:
+    from mlfn_runtime.synthesis import synthesise
+
+    for lengths in candidates:
+        try:
+            backend.predict(synthesise(backend.signature, lengths=lengths))
+        except RequestError:
+            continue
+        return lengths
+    return None
+
+
+def _interruptible(work: Callable[[], _T]) -> _T:
+    """Return what ``work`` returns, and hear Ctrl-C meanwhile, which waits until ONNX Runtime is back otherwise."""
+    from concurrent.futures import Future
+    from threading import Thread
+
+    future: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001  # raised again by who waits
+            future.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return future.result()
 
 
 def _refusal(model: bytes) -> str:

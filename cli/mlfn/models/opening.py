@@ -12,9 +12,12 @@ from mlfn.models import onnx_support
 from mlfn.models.findings import finding
 from mlfn.models.foreign import explain
 from mlfn.models.formats import ModelFormat
-from mlfn.nearest import did_you_mean
+from mlfn.nearest import nearest
 
-__all__ = ["check_loads", "open_model"]
+__all__ = ["LOADED_BYTES", "check_loads", "open_model"]
+
+LOADED_BYTES = 256 * 2**20
+"""Larger models are not loaded to look at them: it takes seconds, and up to three times their size in memory."""
 
 
 def open_model(path: Path, formats: Iterable[ModelFormat] | None = None) -> ModelPackage:
@@ -44,10 +47,11 @@ def open_model(path: Path, formats: Iterable[ModelFormat] | None = None) -> Mode
 def check_loads(package: ModelPackage) -> tuple[Finding, ...]:
     """Load the model in ONNX Runtime as the function server will, and tell when it refuses.
 
-    The last certainty before a deploy (kernels that are missing for a datatype, shapes that contradict each other); it
-    takes as long as the model takes to load. A package with errors is not loaded: it is known not to work.
+    The last certainty before a deploy (kernels that are missing for a datatype, shapes that contradict each other). It
+    takes 0.2 s and as long as the model takes to load, so large ones are not; neither is a package with errors, which
+    is known not to work.
     """
-    if package.errors:
+    if package.errors or package.size_bytes > LOADED_BYTES:
         return ()
     refusal = onnx_support.load_error(package.root / package.entry)
     if refusal is None:
@@ -67,8 +71,10 @@ def _check_is_there(path: Path) -> None:
         path.stat()
     except FileNotFoundError:
         siblings = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = nearest(path.name, siblings)
         link = " (a link to nothing)" if path.is_symlink() else ""
-        raise InvalidInput(f"there is no file {path}{link}", hints=did_you_mean(path.name, siblings)) from None
+        hints = (f"did you mean {str(path.parent / near)!r}?",) if near else ()
+        raise InvalidInput(f"there is no file {path}{link}", hints=hints) from None
     except NotADirectoryError:
         raise InvalidInput(f"there is no file {path}: {path.parent} is a file, not a folder") from None
     if not (path.is_file() or path.is_dir()):

@@ -62,6 +62,19 @@ def test_inspect_exits_with_2_when_the_model_cannot_be_served(run: Any, tmp_path
     assert "hint: " in deployed.err
 
 
+def test_inspect_loads_the_model_unless_told_not_to(run: Any, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    tensors = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "nothing"], ["y"])], "open", tensors[:1], tensors[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "o.onnx")
+    outcome = run("inspect", "o.onnx", "-o", "json")
+    assert outcome.code == 2
+    assert [each["what"] for each in outcome.json["findings"]] == ["does-not-load"]
+    assert run("inspect", "o.onnx", "--no-load").code == 0
+
+
 def test_config_shows_each_value_and_its_origin(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFN_SERVE_PORT", "9000")
     (tmp_path / "mlfn.yaml").write_text("function:\n  memory: 1Gi\n")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from mlfn.function import Finding, ModelPackage, Severity
-from mlfn.models import FINDINGS, check_loads, inspection_json, open_model
+from mlfn.models import FINDINGS, check_loads, example_body, inspection_json, open_model
 from mlfn.models.onnx_operators import FLOOR_IR, FLOOR_OPSETS
 from mlfn.models.onnx_support import load_error, newest_ir, newest_opset
 
@@ -330,6 +331,27 @@ def test_does_not_load(build: Build) -> None:
     assert package.errors == ()
     (found,) = check_loads(package)
     assert found.what == "does-not-load"
+
+
+def test_an_example_has_a_length_that_the_model_takes(build: Build) -> None:
+    """The 300th of a free axis is asked for: the signature does not say so, the model does."""
+    index = helper.make_tensor("index", TensorProto.INT64, [1], [300])
+    nodes = [
+        helper.make_node("Constant", [], ["index"], value=index),
+        helper.make_node("Gather", ["x", "index"], ["y"], axis=1),
+    ]
+    package = open_model(build(nodes, inputs=[tensor("x", ["batch", "n"])], outputs=[tensor("y", ["batch", 1])]))
+    body: Any = example_body(package)
+    rows, length = body["inputs"][0]["shape"]
+    assert rows == 1
+    assert length > 300
+
+
+def test_an_example_of_a_model_that_does_not_load_has_any_length(build: Build) -> None:
+    nodes = [helper.make_node("Add", ["x", "nothing"], ["y"])]
+    package = open_model(build(nodes, inputs=[tensor("x", ["batch", "n"])], outputs=[tensor("y", ["batch", "n"])]))
+    body: Any = example_body(package)
+    assert body["inputs"][0]["shape"][0] == 1
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
