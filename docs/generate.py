@@ -17,6 +17,7 @@ from mlfn.command.main import COMMANDS, INTERRUPTED, group
 from mlfn.models import FINDINGS
 from mlfn.settings import FIELDS, Field
 from mlfn.settings.fields import SECTIONS
+from mlfn_local.status import FINDINGS as STATUS_FINDINGS
 from mlfn_runtime.metrics import METRICS
 from mlfn_runtime.settings import DoorSettings, ServerSettings
 
@@ -112,6 +113,13 @@ def findings() -> Iterator[str]:
         for what, kind in sorted(FINDINGS.items())
     ]
     yield from _table(("what", "severity", "meaning", "fix"), rows)
+    yield from ("", "## Of a deployed function", "")
+    yield "What `mlfn describe` tells about a function on the local platform, each an *error*."
+    yield ""
+    told = [
+        (f"`{what}`", _sentence(meaning), _sentence(fix)) for what, (meaning, fix) in sorted(STATUS_FINDINGS.items())
+    ]
+    yield from _table(("what", "meaning", "fix"), told)
 
 
 def server_settings() -> Iterator[str]:

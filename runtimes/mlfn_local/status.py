@@ -11,7 +11,19 @@ from mlfn_local.memory import proportional_bytes
 from mlfn_local.records import ErrorRecord, FunctionRecord, ScaleChange
 from mlfn_local.revision import RevisionAtWork
 
-__all__ = ["describe"]
+__all__ = ["FINDINGS", "describe"]
+
+FINDINGS: dict[str, tuple[str, str]] = {
+    "crash-loop": (
+        "instances of a revision ended again and again, and are started less and less often",
+        "read `mlfn logs NAME`, then deploy a model or settings (--memory) that work",
+    ),
+    "deploy-failed": (
+        "the revision deployed last, without waiting for it, did not become ready",
+        "deploy again with what the message asks for",
+    ),
+}
+"""What a status can say of a function, all of it errors: meaning and fix. docs/reference/findings.md lists them."""
 
 
 def describe(
@@ -76,28 +88,24 @@ def _crash_loop(revision: RevisionAtWork) -> dict[str, str]:
     last = ""
     if ending is not None:
         last = logs.tail_of(logs.log_path(revision.logs, function, ending.instance), 10)
-    return {
-        "severity": "error",
-        "what": "crash-loop",
-        "message": f"instances of {revision.record.name} ended {revision.failures} times in a row"
+    return _finding(
+        "crash-loop",
+        f"instances of {revision.record.name} ended {revision.failures} times in a row"
         + (f"; the last one: {ending.message}" if ending is not None else ""),
-        "seen": last,
-        "expected": "an instance that stays up",
-        "fix": "raise --memory and deploy again"
-        if ending is not None and ending.kind == "memory"
-        else f"read mlfn logs {function}, then deploy a model or settings that work",
-    }
+        seen=last,
+        expected="an instance that stays up",
+        fix="raise --memory and deploy again" if ending is not None and ending.kind == "memory" else "",
+    )
 
 
 def _failed(revision: str, message: str) -> dict[str, str]:
-    return {
-        "severity": "error",
-        "what": "deploy-failed",
-        "message": message,
-        "seen": revision,
-        "expected": "a revision that becomes ready",
-        "fix": "deploy again with what the message asks for",
-    }
+    return _finding("deploy-failed", message, seen=revision, expected="a revision that becomes ready")
+
+
+def _finding(what: str, message: str, *, seen: str, expected: str, fix: str = "") -> dict[str, str]:
+    """Make a finding of a code of the table, with the table's fix where none is given."""
+    fix = fix or FINDINGS[what][1]
+    return {"severity": "error", "what": what, "message": message, "seen": seen, "expected": expected, "fix": fix}
 
 
 def _stamp(at: float) -> str:

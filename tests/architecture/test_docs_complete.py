@@ -13,6 +13,7 @@ from mlfn import errors
 from mlfn.command.main import COMMANDS, group
 from mlfn.models.findings import FINDINGS
 from mlfn.settings import FIELDS
+from mlfn_local.status import FINDINGS as STATUS_FINDINGS
 from mlfn_runtime.metrics import METRICS
 from mlfn_runtime.settings import ServerSettings
 
@@ -78,7 +79,7 @@ def test_every_exit_code(reference: str) -> None:
 
 
 def test_every_finding(reference: str) -> None:
-    assert [what for what in FINDINGS if f"`{what}`" not in reference] == []
+    assert [what for what in (*FINDINGS, *STATUS_FINDINGS) if f"`{what}`" not in reference] == []
 
 
 def test_every_metric(reference: str) -> None:
