@@ -14,7 +14,7 @@ from mlfn.nearest import did_you_mean
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["FORMATS", "PLATFORMS", "load", "load_all", "names"]
+__all__ = ["FORMATS", "PLATFORMS", "load", "names"]
 
 FORMATS = "mlfn.formats"
 """Model formats: ``detect`` and ``open`` (mlfn.models)."""
@@ -44,11 +44,6 @@ def load(group: str, name: str) -> Any:
             hints=(*did_you_mean(name, table), f"the {kind}s installed here: {', '.join(sorted(table)) or 'none'}"),
         )
     return _load(group, table[name])
-
-
-def load_all(group: str) -> dict[str, object]:
-    """Return every object of a table by name, sorted by name. Raises MissingExtra for the first that does not load."""
-    return {name: _load(group, entry) for name, entry in sorted(_table(group).items())}
 
 
 def _table(group: str) -> dict[str, EntryPoint]:

@@ -7,10 +7,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
-from typing import NoReturn
+
+# The built-in half of signal: the other imports enum and with it 5 ms in which Ctrl-C ends in a traceback. typing, for
+# the same reason, is for the type checker only.
+from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  # in no stub
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import NoReturn
 
 __all__ = ["mlfn"]
 
@@ -19,14 +25,27 @@ _INTERRUPTED = 130
 
 def mlfn() -> NoReturn:
     """Run the command line and exit."""
-    signal.signal(signal.SIGINT, _interrupt)
+    signal(SIGINT, _interrupt)
+    _open_standard_streams()
     from mlfn.command.main import main, report_bug
 
     sys.excepthook = report_bug
     code = main(sys.argv[1:])
     # The work is done and told: Ctrl-C while Python takes itself apart must not change the answer.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal(SIGINT, SIG_IGN)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Open on nothing what the caller has closed (``>&-``), so that no file of ours takes its descriptor."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= 2:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # a descriptor, for as long as the process
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

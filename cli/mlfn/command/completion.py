@@ -16,7 +16,12 @@ SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(short_help="Print the completion script for a shell.")
-@click.argument("shell", required=False, metavar="[bash|zsh|fish]")
+@click.argument(
+    "shell",
+    required=False,
+    metavar="[bash|zsh|fish]",
+    shell_complete=lambda ctx, param, incomplete: [each for each in SHELLS if each.startswith(incomplete)],
+)
 def completion(shell: str | None) -> None:
     """Print the script that completes commands and options in a shell, by default the one that $SHELL names.
 

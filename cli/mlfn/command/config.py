@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -11,7 +10,7 @@ from mlfn.command.options import CONTEXT, NearGroup, output_option
 from mlfn.command.output import Format, print_data, say, table
 from mlfn.errors import Conflict, InvalidInput
 from mlfn.nearest import did_you_mean
-from mlfn.settings import FIELDS, Field, Resolved, resolve
+from mlfn.settings import FIELDS, Field, Resolved, resolve_here
 
 __all__ = ["config"]
 
@@ -42,7 +41,7 @@ def config(context: click.Context, output: Format) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    resolved = resolve({}, os.environ, Path.cwd())
+    resolved = resolve_here({})
     if output.is_data:
         print_data(_document(resolved), output)
         return
@@ -56,7 +55,9 @@ def config(context: click.Context, output: Format) -> None:
 
 
 @config.command(short_help="Print one value.")
-@click.argument("key")
+@click.argument(
+    "key", shell_complete=lambda ctx, param, incomplete: [key for key in FIELDS if key.startswith(incomplete)]
+)
 def get(key: str) -> None:
     """Print the value of one setting, such as function.memory.
 
@@ -68,7 +69,7 @@ def get(key: str) -> None:
         raise InvalidInput(
             f"unknown setting {key!r}", hints=(*did_you_mean(key, FIELDS), "mlfn config lists the settings")
         )
-    print(_shown(resolve({}, os.environ, Path.cwd()), FIELDS[key]))
+    print(_shown(resolve_here({}), FIELDS[key]))
 
 
 @config.command(short_help="Write an mlfn.yaml to start from.")

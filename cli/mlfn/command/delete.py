@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -14,7 +12,7 @@ from mlfn.command.output import Format, print_data, say
 from mlfn.errors import InvalidInput, MlfnError
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 
 __all__ = ["delete"]
 
@@ -32,7 +30,7 @@ def delete(name: str, yes: bool, output: Format, **flags: object) -> None:
       mlfn delete iris
       mlfn delete iris --yes
     """
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         if not yes:

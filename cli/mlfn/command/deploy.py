@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import Resolved, resolve
+from mlfn.settings import Resolved, resolve_here
 from mlfn.settings.values import FUNCTION_NAME, corrected_name
 
 __all__ = ["deploy"]
@@ -54,7 +53,7 @@ def deploy(model: Path | None, wait: bool, output: Format, **flags: object) -> N
     """
     from mlfn.delivery.deploy import deploy as deliver
 
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     file = model or _configured_model(resolved)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with stages() as stage:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -17,7 +15,7 @@ from mlfn.command.output import Format, ago, print_data, print_findings, say, si
 from mlfn.function import FunctionStatus
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 
 __all__ = ["describe", "list_functions"]
 
@@ -36,7 +34,7 @@ def list_functions(output: Format, **flags: object) -> None:
       mlfn list -o url
       mlfn list -o json | jq '.functions[].name'
     """
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     found = platform.list()
     if output.is_data:
@@ -61,7 +59,7 @@ def describe(name: str, output: Format, **flags: object) -> None:
       mlfn describe iris
       mlfn describe iris -o json | jq '.instances | length'
     """
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         status = platform.status(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from mlfn.errors import InvalidInput
 from mlfn.function import Answer
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 
 __all__ = ["invoke"]
 
@@ -58,7 +57,7 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
             "--data and --example exclude each other" if example else "no request given: expected --data or --example",
             hints=(f"mlfn invoke {name} --example",),
         )
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     body = None if data is None else _body(data)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with stages() as stage, near_functions(platform, name):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ import click
 
 from mlfn.command.options import CONTEXT, NearGroup, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 
 if TYPE_CHECKING:
     from mlfn.platforms.local import ServiceInfo
@@ -124,7 +123,7 @@ def unit(**flags: object) -> None:
 
 
 def _settings(flags: dict[str, object]) -> dict[str, str]:
-    return resolve(flags, os.environ, Path.cwd()).texts("local")
+    return resolve_here(flags).texts("local")
 
 
 def _print(info: ServiceInfo, output: Format) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import click
 
 from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, setting_options
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 
 __all__ = ["logs"]
 
@@ -36,7 +33,7 @@ def logs(name: str, follow: bool, tail: int, prefix: bool, **flags: object) -> N
       mlfn logs iris --tail 20
       mlfn logs iris -f | jq .
     """
-    resolved = resolve(flags, os.environ, Path.cwd())
+    resolved = resolve_here(flags)
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
     with near_functions(platform, name):
         for line in platform.logs(name, follow=follow, tail=tail):

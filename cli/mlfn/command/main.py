@@ -6,6 +6,7 @@ none. ``main`` returns the exit code and is the only place that turns a failure 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -121,11 +122,20 @@ def main(args: Sequence[str]) -> int:
         say("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Who reads (head, less) has seen enough; closing stdout at exit must not complain about it again. The code is
-        # the one that click exits with, equally silent, when the pipe breaks before the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Who reads (head, less) has seen enough. click exits with the same code, equally silent, when it meets this.
+        _drop_output()
         return MlfnError.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        return _fail(MlfnError(f"the output cannot be written: {error.strerror}"), args, debug=debug)
     return outcome if isinstance(outcome, int) else 0
+
+
+def _drop_output() -> None:
+    """Send what is still buffered nowhere, so that closing stdout does not fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def wants_debug(args: Sequence[str]) -> bool:

@@ -82,7 +82,7 @@ class FormatType(_FormatParam):
         """Return the form, or offer the nearest."""
         if value not in self.forms:
             raise InvalidInput(
-                f"-o: unknown form of output {str(value)!r}, expected one of {', '.join(self.forms)}",
+                f"-o (MLFN_OUTPUT): unknown form of output {str(value)!r}, expected one of {', '.join(self.forms)}",
                 hints=did_you_mean(str(value), map(str, self.forms)),
             )
         return Format(value)

@@ -14,7 +14,7 @@ import click
 from mlfn.command.options import setting_options
 from mlfn.command.output import say
 from mlfn.errors import Conflict, InvalidInput, MlfnError
-from mlfn.settings import resolve
+from mlfn.settings import resolve_here
 from mlfn.settings.fields import ServeSettings
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def serve(model: Path, **flags: object) -> int:
     """
     from mlfn_runtime.server import serve as run
 
-    asked = resolve(flags, os.environ, Path.cwd()).settings.serve
+    asked = resolve_here(flags).settings.serve
     server = _server_settings(model, asked)
     failures: list[dict[str, object]] = []
 
@@ -106,9 +106,8 @@ def _explained(model: Path, asked: ServeSettings, facts: dict[str, object]) -> M
     """Turn what the server told into what the user can do about it; raises where reading the file tells more."""
     kind, told = facts.get("kind"), str(facts.get("error", "it gave no reason"))
     if kind == "listen":
-        where = f"{asked.host}:{asked.port}"
         return Conflict(
-            f"cannot listen on {where}: {told}",
+            told,
             hints=(f"take another port: mlfn serve {model} --port {asked.port + 1}, or 0 for a free one",),
         )
     if kind == "load":

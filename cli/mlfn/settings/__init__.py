@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from mlfn.settings.fields import FIELDS, Field, Settings
-from mlfn.settings.resolver import Origin, Resolved, resolve
+from mlfn.settings.resolver import Origin, Resolved, resolve, resolve_here
 
-__all__ = ["FIELDS", "Field", "Origin", "Resolved", "Settings", "resolve"]
+__all__ = ["FIELDS", "Field", "Origin", "Resolved", "Settings", "resolve", "resolve_here"]

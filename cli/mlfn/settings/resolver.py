@@ -18,7 +18,7 @@ from mlfn.nearest import nearest
 from mlfn.settings.fields import FIELDS, SECTIONS, Field, Settings
 from mlfn.settings.values import BadValue, read_variables, show
 
-__all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "user_file", "user_folder"]
+__all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "resolve_here", "user_file", "user_folder"]
 
 PROJECT_FILE = "mlfn.yaml"
 USER_FILE = "config.yaml"
@@ -71,6 +71,17 @@ class Problem:
 
     message: str
     hint: str = ""
+
+
+def resolve_here(flags: Mapping[str, object]) -> Resolved:
+    """Return every setting for a command of this process: its environment, its working folder."""
+    try:
+        folder = Path.cwd()
+    except OSError as error:
+        raise InvalidInput(
+            f"the working folder cannot be used: {error.strerror}", hints=("cd to a folder that exists",)
+        ) from error
+    return resolve(flags, os.environ, folder)
 
 
 def resolve(flags: Mapping[str, object], env: Mapping[str, str], folder: Path) -> Resolved:
@@ -129,7 +140,11 @@ def user_file(env: Mapping[str, str]) -> Path | None:
             raise InvalidInput(f"MLFN_CONFIG names {path}, which is not a file", hints=("unset MLFN_CONFIG",))
         return path
     path = user_folder(env) / USER_FILE
-    return path if path.is_file() else None
+    try:
+        return path if path.is_file() else None
+    except OSError:
+        # Someone else's folder: HOME still names it after `sudo -u` or `su`.
+        return None
 
 
 def user_folder(env: Mapping[str, str]) -> Path:
