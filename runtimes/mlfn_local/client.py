@@ -24,6 +24,8 @@ __all__ = ["LocalClient"]
 
 UNDO_LIMIT_S = 30.0
 """The longest that an interrupted command waits for the service to undo what it had begun."""
+START_AGAIN_S = 0.5
+"""Time for a service that holds the folder to answer, before another start is tried."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ class LocalClient:
             connection = self._connect(closer)
             if connection is None:
                 return False
-            _send(connection, "stop", {})
+            with contextlib.suppress(_Stopping):
+                _send(connection, "stop", {})
             # The service answers, then ends: the end of the stream is the end of the process.
             with contextlib.suppress(OSError):
                 while connection.lines.readline():
@@ -86,12 +89,15 @@ class LocalClient:
         return self._once(method, params, on_event)
 
     def _once(self, method: str, params: Mapping[str, object], on_event: Callable[[str], None] | None = None) -> Any:
-        with self._session() as connection:
-            try:
-                _send(connection, method, params)
-                return _answer(connection, on_event)
-            except KeyboardInterrupt:
-                return _withdraw(connection)
+        while True:
+            with self._session() as connection:
+                try:
+                    _send(connection, method, params)
+                    return _answer(connection, on_event)
+                except KeyboardInterrupt:
+                    return _withdraw(connection)
+                except _Stopping:
+                    continue  # somebody else stopped it: the next one takes the request
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[_Connection]:
@@ -101,9 +107,8 @@ class LocalClient:
                 closer.close()
                 self.down()
                 connection = None
-            if connection is None:
-                start_service(self.paths, version=self._version, port=self._port)
-                connection = self._wait_for_winner(closer)
+            if connection is None or connection.hello.stopping:
+                connection = self._start(closer)
             yield connection
 
     def _connect(self, closer: _Closer) -> _Connection | None:
@@ -127,16 +132,23 @@ class LocalClient:
             first = b""
         return _Connection(link, lines, wire.Hello.from_json(wire.decode(first))) if first else None
 
-    def _wait_for_winner(self, closer: _Closer, timeout_s: float = 30.0) -> _Connection:
-        # A service that was started at the same moment by another command may still be on its way.
+    def _start(self, closer: _Closer, timeout_s: float = 30.0) -> _Connection:
+        """Start the service and greet it, or the one that another command started at the same moment.
+
+        A start gives way to any service that holds the folder, also to one that is about to end: then it is tried anew.
+        """
         deadline = time.monotonic() + timeout_s
         while True:
-            connection = self._connect(closer)
-            if connection is not None:
-                return connection
-            if time.monotonic() > deadline:
+            start_service(self.paths, version=self._version, port=self._port)
+            again = time.monotonic() + START_AGAIN_S
+            while time.monotonic() < again:
+                connection = self._connect(closer)
+                if connection is not None and not connection.hello.stopping:
+                    return connection
+                closer.close()
+                time.sleep(0.02)
+            if again > deadline:
                 raise LocalError(Kind.UNREACHABLE, f"no service answers on {self.paths.control}")
-            time.sleep(0.02)
 
     def _wait_unlocked(self, timeout_s: float = 30.0) -> None:
         import fcntl
@@ -150,6 +162,10 @@ class LocalClient:
                 except BlockingIOError:
                     time.sleep(0.01)
         raise LocalError(Kind.TIMED_OUT, f"the local service was asked to stop but still runs ({self.paths.lock})")
+
+
+class _Stopping(Exception):
+    """The service has been asked to stop; the request has changed nothing."""
 
 
 class _Closer:
@@ -169,8 +185,8 @@ class _Closer:
 def _send(connection: _Connection, method: str, params: Mapping[str, object]) -> None:
     try:
         connection.socket.sendall(wire.encode({"method": method, "params": params}))
-    except OSError as error:
-        raise _lost() from error
+    except OSError:
+        raise _Stopping from None  # it ended before it had our request
 
 
 def _answer(connection: _Connection, on_event: Callable[[str], None] | None) -> Any:
@@ -185,6 +201,8 @@ def _answer(connection: _Connection, on_event: Callable[[str], None] | None) -> 
         if "event" in message:
             if on_event is not None:
                 on_event(str(message["event"]))
+        elif "stopping" in message:
+            raise _Stopping
         elif "error" in message:
             raise LocalError.from_json(message["error"])
         else:
@@ -200,7 +218,7 @@ def _withdraw(connection: _Connection) -> Any:
         connection.socket.settimeout(UNDO_LIMIT_S)
         connection.socket.shutdown(socket.SHUT_WR)
         return _answer(connection, None)
-    except (OSError, ValueError, LocalError):
+    except (OSError, ValueError, LocalError, _Stopping):
         raise KeyboardInterrupt from None
 
 

@@ -39,9 +39,13 @@ class Control:
         self._server = await asyncio.start_unix_server(self._meet, sock=listener, limit=wire.LINE_LIMIT)
 
     async def close(self) -> None:
-        """Stop listening, and cancel what clients still wait for."""
+        """Stop listening, and end what is left."""
         if self._server is not None:
             self._server.close()
+        await self.withdraw()
+
+    async def withdraw(self) -> None:
+        """Cancel what clients wait for, and wait until it is undone."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -53,8 +57,10 @@ class Control:
         try:
             if _peer_may(writer.get_extra_info("socket")):
                 await self._serve(reader, writer)
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the client is gone, or we are going
+        except asyncio.CancelledError:
+            writer.write(wire.encode({"stopping": True}))
+        except ConnectionError:
+            pass  # the client is gone
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -66,21 +72,23 @@ class Control:
         line = await reader.readline()
         if not line:
             return
+        if self._greeting().stopping:
+            writer.write(wire.encode({"stopping": True}))
+            await writer.drain()
+            return
         work = asyncio.ensure_future(self._answer(line, lambda stage: writer.write(wire.encode({"event": stage}))))
         gone = asyncio.ensure_future(reader.read(1))
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # the service stops
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-                await asyncio.wait({work})
-            # A client that has only finished sending waits to hear that its request is undone, or was through already.
-            if not work.cancelled():
-                writer.write(wire.encode(work.result()))
-                await writer.drain()
-        finally:
-            for task in (work, gone):
-                task.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+        # A client that has only finished sending waits to hear that its request is undone, or was through already.
+        if not work.cancelled():
+            writer.write(wire.encode(work.result()))
+        elif self._greeting().stopping:
+            writer.write(wire.encode({"stopping": True}))
+        await writer.drain()
 
     async def _answer(self, line: bytes, progress: Progress) -> dict[str, object]:
         try:

@@ -237,10 +237,10 @@ class RevisionAtWork:
             memory_bytes=record.settings.memory_bytes,
             env=record.settings.env,
         )
-        self._gone.clear()
         self._instances[name] = InstanceProcess(
             order, self, place.starter, memory_bytes=record.settings.memory_bytes, group=place.group
         )
+        self._gone.clear()
 
     def _start_again(self) -> None:
         self._retry = None

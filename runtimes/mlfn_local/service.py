@@ -134,6 +134,9 @@ class Service:
 
     async def close(self) -> None:
         """Finish what is under way, end the instances, close everything."""
+        # First what clients have begun: to undo it takes all that is closed below.
+        self.stop()
+        await self._control.withdraw()
         await self.router.stop_listening()
         for task in self._tasks:
             task.cancel()
@@ -142,8 +145,7 @@ class Service:
         await self.functions.close()
         await self.router.close()
         await self._starter.close()
-        with contextlib.suppress(LocalError):
-            await self._ledger.flush()
+        await self._ledger.flush()
         self._paths.control.unlink(missing_ok=True)
         await self._control.close()
         self._ledger.close()
@@ -194,7 +196,8 @@ class Service:
     # -- what clients can ask for -------------------------------------------------------------------------------------
 
     def _hello(self) -> wire.Hello:
-        return wire.Hello(self._settings.version, os.getpid(), self.router.port, self._started_at)
+        stopping = self._stopped.is_set()
+        return wire.Hello(self._settings.version, os.getpid(), self.router.port, self._started_at, stopping)
 
     async def _deploy(self, params: dict[str, Any], progress: Progress) -> object:
         settings = FunctionSettings.from_json(params["settings"])
@@ -232,7 +235,9 @@ class Service:
         name = str(params["name"])
         self.functions.get(name)
         await self._deployer.cancel(name)
-        await unbroken(asyncio.ensure_future(self.functions.remove(name)))
+        removing = asyncio.ensure_future(self.functions.remove(name))
+        with contextlib.suppress(asyncio.CancelledError):  # it is too late to change one's mind
+            await unbroken(removing)
         return {}
 
     async def _prune(self, _: dict[str, Any], __: Progress) -> object:
@@ -262,7 +267,7 @@ class Service:
         return {"port": self.router.port}
 
     async def _stop(self, _: dict[str, Any], __: Progress) -> object:
-        self._loop.call_soon(self.stop)
+        self.stop()
         return {}
 
     def _page(self) -> object:

@@ -60,7 +60,9 @@ class Starter:
         not be started closes its link.
         """
         self._on_exit[instance] = on_exit
-        if not self._fork:
+        if self._closing:
+            link.close()
+        elif not self._fork:
             self._spawn(instance, link)
         elif self._ready:
             self._request(instance, link)

@@ -3,7 +3,8 @@
 The service greets with one hello line as soon as a client connects. The client sends one request line; the service
 answers with any number of ``{"event": …}`` lines and exactly one ``{"result": …}`` or ``{"error": …}`` line. A client
 that goes away before the last line, or finishes sending, cancels its request: the end of the stream then tells it that
-all is undone, a last line that it came too late. ``stop`` means the same in every version.
+all is undone, a last line that it came too late. A service that was asked to stop says so in its greeting, and answers
+``{"stopping": true}`` to requests that it has not touched, or has undone. ``stop`` means the same in every version.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Hello:
     pid: int
     port: int
     started_at: float
+    stopping: bool = False
+    """Whether it takes no requests any more."""
 
     def as_json(self) -> dict[str, object]:
         """Return the greeting as sent."""
@@ -42,6 +45,7 @@ class Hello:
             pid=int(hello.get("pid", 0)),
             port=int(hello.get("port", 0)),
             started_at=float(hello.get("started_at", 0.0)),
+            stopping=bool(hello.get("stopping", False)),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import signal
 import socket
 import sqlite3
 import stat
@@ -237,6 +238,50 @@ def test_a_full_disk_is_named_and_leaves_what_was(world: Any) -> None:
     assert [r.name for r in world.platform.status("iris").revisions] == ["iris-00001"]
     assert len(list((world.state_dir / "models").iterdir())) == 1
     assert world.deploy(model=world.models / "iris2.onnx").previous == "iris-00001"
+
+
+def test_on_a_full_disk_requests_and_looking_go_on_and_no_decision_is_lost(world: Any) -> None:
+    world.deploy()
+    pid = world.service_pid
+    (killed,) = world.instance_pids()
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, ((world.state_dir / "state.db-wal").stat().st_size, hard))
+    os.kill(killed, signal.SIGKILL)
+    assert world.ask().status == 200
+    assert world.instance_pids() != [killed]
+    assert world.platform.list()[0].ready
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert "killed by SIGKILL" in world.platform.status("iris").last_errors[-1]
+
+
+def test_a_deploy_goes_on_with_the_next_service_when_its_own_is_stopped(world: Any) -> None:
+    before = local.up(world.settings).pid
+    done: list[Any] = []
+    deploying = threading.Thread(target=lambda: done.append(world.deploy("slow", world.models / "slow.onnx")))
+    deploying.start()
+    world.wait_until(lambda: "starting instance" in world.stages)
+    assert local.down(world.settings)
+    deploying.join()
+    assert [deployed.ready for deployed in done] == [True]
+    assert world.service_pid != before
+    assert [r.name for r in world.platform.status("slow").revisions] == ["slow-00001"]
+
+
+def test_deploys_while_the_service_goes_up_and_down_all_succeed(world: Any) -> None:
+    for turn in range(4):
+        world.deploy()
+        name = f"other{turn}"
+        commands = [
+            threading.Thread(target=local.down, args=(world.settings,)),
+            threading.Thread(target=world.deploy, args=(name,)),
+            threading.Thread(target=local.up, args=(world.settings,)),
+        ]
+        for command in commands:
+            command.start()
+        for command in commands:
+            command.join(30)
+            assert not command.is_alive()
+        assert world.platform.status(name).ready
 
 
 def test_the_service_is_light(world: Any) -> None:
