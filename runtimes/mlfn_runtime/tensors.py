@@ -71,6 +71,10 @@ _MOST_PACKERS = 256
 _DEEPEST = 64
 """What numpy can have of axes."""
 
+_LONGEST_EMPTY = 65_536
+"""What an axis of a tensor without elements may have: no bytes of the request stand for it, and the model might make
+an output of that length."""
+
 _LENGTH = struct.Struct("<I")
 _BINARY_DTYPES = {name: dtype.newbyteorder("<") for name, dtype in DTYPES.items() if name != "BYTES"}
 
@@ -116,6 +120,8 @@ def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[A
     if array.shape == shape:
         return array
     count = prod(shape)
+    if not count:
+        _require_short_axes(name, shape)
     if array.size != count:
         expected = f"{count} element{'' if count == 1 else 's'} (shape {list(shape)})"
         raise RequestError(400, f'input "{name}": expected {expected}, got {array.size}')
@@ -125,6 +131,12 @@ def _shaped(name: str, shape: tuple[int, ...], array: NDArray[Any]) -> NDArray[A
             f'input "{name}": expected flat data or data nested as {list(shape)}, got nested as {list(array.shape)}',
         )
     return array.reshape(shape)
+
+
+def _require_short_axes(name: str, shape: tuple[int, ...]) -> None:
+    if max(shape) > _LONGEST_EMPTY:
+        expected = f"axes of {_LONGEST_EMPTY} at most in a tensor without elements"
+        raise RequestError(400, f'input "{name}": expected {expected}, got {list(shape)}')
 
 
 def _numbers(name: str, datatype: str, data: list[Any]) -> NDArray[Any]:
@@ -252,6 +264,8 @@ def from_binary(name: str, datatype: str, shape: tuple[int, ...], raw: memoryvie
     if len(raw) != count * dtype.itemsize:
         expected = f"{count * dtype.itemsize} bytes ({datatype} of shape {list(shape)})"
         raise RequestError(400, f'input "{name}": binary_data_size: expected {expected}, got {len(raw)}')
+    if not count:
+        _require_short_axes(name, shape)
     array: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape)
     if datatype == "BOOL" and count and int(array.view(np.uint8).max()) > 1:
         raise RequestError(400, f'input "{name}": expected BOOL elements of one byte, 0 or 1, got another value')

@@ -119,6 +119,8 @@ def test_floats_that_json_has_no_word_for_are_null_both_ways() -> None:
             "expected flat data or data nested as [2, 3], got nested as [3, 2]",
         ),
         ("FP32", (1,), [{}], "expected FP32 elements, got an object"),
+        ("FP32", (2**63, 0), [], "expected axes of 65536 at most in a tensor without elements"),
+        ("BYTES", (0, 2**62), [], "expected axes of 65536 at most in a tensor without elements"),
     ],
 )
 def test_refusals_in_json_name_the_input_and_both_sides(
@@ -140,6 +142,7 @@ def test_refusals_in_json_name_the_input_and_both_sides(
         ("BYTES", (1,), b"\x01\x00", "4-byte little-endian length"),
         ("BYTES", (1,), b"\x01\x00\x00\x00\xff", "expected UTF-8 text, got other bytes in element 0"),
         ("BYTES", (2,), b"\x01\x00\x00\x00a", "expected 2 elements"),
+        ("INT8", (2**62, 0), b"", "expected axes of 65536 at most in a tensor without elements"),
     ],
 )
 def test_refusals_of_binary_tensors(datatype: str, shape: tuple[int, ...], raw: bytes, words: str) -> None:
