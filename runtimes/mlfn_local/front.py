@@ -44,6 +44,7 @@ class FrontConnection(asyncio.Protocol):
     """One client."""
 
     __slots__ = (
+        "_beheaded",
         "_current",
         "_desk",
         "_ended",
@@ -56,6 +57,7 @@ class FrontConnection(asyncio.Protocol):
         "_paused",
         "_queue",
         "_refused",
+        "_reheading",
         "_starting",
         "_target",
         "_transport",
@@ -70,6 +72,9 @@ class FrontConnection(asyncio.Protocol):
         self._queue: deque[Exchange] = deque()
         self._current: Exchange | None = None
         self._parsing: Exchange | None = None
+        self._beheaded: Exchange | None = None
+        """A request that offers another protocol, whose body the parser has left unread."""
+        self._reheading = False
         self._target = b""
         self._headers: Headers = []
         self._head_begun = False
@@ -146,8 +151,7 @@ class FrontConnection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # Another protocol was offered; we go on with this one, as the client must be ready for.
-            self._parser = httptools.HttpRequestParser(self)
+            self._decline_upgrade()
             rest = data[upgrade.args[0] :]
             if rest:
                 self._feed(rest)
@@ -156,6 +160,19 @@ class FrontConnection(asyncio.Protocol):
             self._refuse(431 if isinstance(cause, _HeadTooLong) else 400, str(cause))
         except httptools.HttpParserError as error:
             self._refuse(400, f"not HTTP: {error}")
+
+    def _decline_upgrade(self) -> None:
+        """Go on with HTTP/1.1, as a client that offers another protocol must be ready for.
+
+        The parser leaves the body of such a request unread. Taken for the next request, it would smuggle one in: a new
+        parser gets the framing once more, and so reads the body as what it is.
+        """
+        self._parser = httptools.HttpRequestParser(self)
+        if self._beheaded is not None:
+            self._reheading = True
+            self._parser.feed_data(heads.framing_alone(self._beheaded.head))
+            self._reheading = False
+            self._beheaded = None
 
     def _refuse(self, status: int, message: str) -> None:
         """Answer what cannot be parsed, after the answers that are due, and end the connection."""
@@ -247,6 +264,8 @@ class FrontConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """Begin a head."""
+        if self._reheading:
+            return
         self._head_begun = True
         self._target = b""
         self._headers = []
@@ -254,11 +273,15 @@ class FrontConnection(asyncio.Protocol):
 
     def on_url(self, data: bytes) -> None:
         """Collect the target."""
+        if self._reheading:
+            return
         self._target += data
         self._count(len(data))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect a header."""
+        if self._reheading:
+            return
         self._headers.append((name, value))
         self._count(len(name) + len(value))
 
@@ -269,6 +292,8 @@ class FrontConnection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         """Make an exchange."""
+        if self._reheading:
+            return
         self._head_begun = False
         parser = self._parser
         version = parser.get_http_version()
@@ -277,6 +302,8 @@ class FrontConnection(asyncio.Protocol):
         exchange.keep_alive = parser.should_keep_alive()
         self._parsing = exchange
         self._queue.append(exchange)
+        if parser.should_upgrade() and exchange.head.has_body:
+            self._beheaded = exchange
 
     def on_body(self, data: bytes) -> None:
         """Hand a part of the body on."""
@@ -285,7 +312,7 @@ class FrontConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         """Hand the end on."""
-        if self._parsing is not None:
+        if self._parsing is not None and (self._beheaded is None or self._reheading):
             self._parsing.end()
             self._parsing = None
 

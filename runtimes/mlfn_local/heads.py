@@ -10,7 +10,16 @@ from dataclasses import dataclass
 
 import orjson
 
-__all__ = ["BadHead", "RequestHead", "answer", "find_function", "read_head", "response_head"]
+__all__ = [
+    "BadHead",
+    "RequestHead",
+    "answer",
+    "find_function",
+    "framing_alone",
+    "read_head",
+    "request_head",
+    "response_head",
+]
 
 _HOP = frozenset(
     {
@@ -63,6 +72,11 @@ class RequestHead:
     expects: bool
     """Whether the client waits for ``100 Continue``."""
 
+    @property
+    def has_body(self) -> bool:
+        """Say whether a body follows, if only an empty one."""
+        return self.chunked or self.length is not None
+
 
 def read_head(method: bytes, target: bytes, headers: Headers, version: str) -> RequestHead:
     """Read a request's head; raises BadHead."""
@@ -95,10 +109,13 @@ def read_head(method: bytes, target: bytes, headers: Headers, version: str) -> R
             forwarded += value + b", "
     if chunked and length is not None:
         raise BadHead("both Content-Length and Transfer-Encoding")
+    if method == b"CONNECT":
+        raise BadHead("CONNECT: there are no tunnels here")
     if host is None:
         if version == "1.1":
             raise BadHead("no Host header")
         host = b""
+        kept.append((b"host", b"127.0.0.1"))  # HTTP/1.0 may leave it out, HTTP/1.1, which goes on, may not
     if len(named) > 1 or (named and named[0] not in (b"close", b"keep-alive")):
         kept = [(name, value) for name, value in kept if name not in named or name == b"host"]
     fields = b"".join([b"%b: %b\r\n" % field for field in kept])
@@ -133,14 +150,21 @@ def find_function(head: RequestHead) -> tuple[str, bytes, bytes]:
 
 def request_head(head: RequestHead, path: bytes, prefix: bytes) -> bytes:
     """Return the head that goes to the instance."""
-    framing = b""
-    if head.chunked:
-        framing = b"transfer-encoding: chunked\r\n"
-    elif head.length is not None:
-        framing = b"content-length: %b\r\n" % head.length
+    ours = _framing(head)
     if prefix:
-        framing += b"x-forwarded-prefix: %b\r\n" % prefix
-    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, path, head.fields, framing)
+        ours += b"x-forwarded-prefix: %b\r\n" % prefix
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (head.method, path, head.fields, ours)
+
+
+def framing_alone(head: RequestHead) -> bytes:
+    """Return a head that says nothing but where the body ends."""
+    return b"%b / HTTP/1.1\r\nhost: h\r\n%b\r\n" % (head.method, _framing(head))
+
+
+def _framing(head: RequestHead) -> bytes:
+    if head.chunked:
+        return b"transfer-encoding: chunked\r\n"
+    return b"" if head.length is None else b"content-length: %b\r\n" % head.length
 
 
 def response_head(status: int, reason: bytes, headers: Headers, extra: bytes) -> bytes:

@@ -38,7 +38,7 @@ def describe(
     findings += [_failed(revision.name, revision.error) for revision in record.revisions if revision.error]
     return {
         "name": record.name,
-        "ready": record.latest is not None and not looping,
+        "ready": record.latest is not None and all(revision.gate.ready for revision in looping),
         "digest": shown.model.digest,
         "format": shown.model.format,
         "signature": shown.model.signature,

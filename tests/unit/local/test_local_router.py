@@ -115,6 +115,68 @@ def test_path_and_host_name_the_function(bench: Any, run: Any, target: bytes, ho
     run(scene())
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks", "empty", "none"])
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+def test_the_body_of_a_request_that_offers_another_protocol_is_no_request(
+    bench: Any, run: Any, framing: str, piece: int
+) -> None:
+    smuggled = b"GET /g/smuggled HTTP/1.1\r\nhost: h\r\n\r\n"
+    head, body = {
+        "length": (b"content-length: %d\r\n" % len(smuggled), smuggled),
+        "chunks": (b"transfer-encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(smuggled), smuggled)),
+        "empty": (b"content-length: 0\r\n", b""),
+        "none": (b"", b""),
+    }[framing]
+    offer = b"host: h\r\nconnection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AA\r\n"
+    request = b"POST /f/a HTTP/1.1\r\n%b%b\r\n%b" % (offer, head, body)
+
+    async def collect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head, body = await read_request(reader)
+            if b"chunked" in head:
+                body = await reader.readuntil(b"0\r\n\r\n")
+            seen.append(head + body)
+            writer.write(OK)
+
+    seen: list[bytes] = []
+
+    async def scene() -> None:
+        async with bench() as b:
+            await b.add(collect)
+            reader, writer = await b.dial()
+            for start in range(0, len(request + GET), piece):
+                writer.write((request + GET)[start : start + piece])
+                await writer.drain()
+            assert [(await read_answer(reader))[0] for _ in range(2)] == [200, 200]
+        assert [each.split()[1] for each in seen] == [b"/a", b"/x"]
+        assert (smuggled in b"".join(seen)) == (framing in ("length", "chunks"))
+        assert b"upgrade" not in seen[0].lower()
+
+    run(scene())
+
+
+def test_a_tunnel_is_refused(bench: Any, run: Any) -> None:
+    async def scene() -> None:
+        async with bench() as b:
+            reader = await b.send(b"CONNECT f:80 HTTP/1.1\r\nhost: f:80\r\n\r\n" + GET)
+            assert (await read_answer(reader))[0] == 400
+            assert await reader.read() == b""
+
+    run(scene())
+
+
+def test_an_http_1_0_request_without_a_host_gets_one(bench: Any, run: Any) -> None:
+    async def scene() -> None:
+        seen: list[bytes] = []
+        async with bench() as b:
+            await b.add(recording(seen))
+            status, _, _ = await read_answer(await b.send(b"GET /f/x HTTP/1.0\r\n\r\n"))
+        assert status == 200
+        assert seen[0].startswith(b"GET /x HTTP/1.1\r\nhost: 127.0.0.1\r\n")
+
+    run(scene())
+
+
 def test_an_unknown_function_is_answered_with_those_that_are_known(bench: Any, run: Any) -> None:
     async def scene() -> None:
         async with bench() as b:
