@@ -147,5 +147,5 @@ class HttpDoor:
         elif phase == WAITING:
             if waited > settings.request_timeout_s:
                 connection.expire(RequestError(504, f"no answer within {settings.request_timeout_s:g} s"))
-        elif phase == CLOSING and waited > _LINGER_S:
-            connection.close()
+        elif phase == CLOSING and waited > (settings.request_timeout_s if connection.busy else _LINGER_S):
+            connection.close()  # busy: answers are due that were asked for before what was refused

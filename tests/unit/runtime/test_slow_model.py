@@ -85,6 +85,19 @@ def test_pipelined_behind_a_slow_answer_waits_its_turn(house: Any, slow: Any) ->
     assert client.read().json == {"live": True}
 
 
+def test_slow_answers_are_due_before_a_refusal(house: Any, slow_model: str, tmp_path: Path) -> None:
+    """However long they take: a client that sends garbage behind its requests still gets what it asked for."""
+    with house.serving(slow_model, tmp_path / "log", threads=1) as server:
+        client = server.connect()
+        asked = int(3000 / server.facts["execution"]["run_ms"]) + 1  # longer than a refused client may linger
+        assert asked < 32, "more than are read ahead"
+        client.send(infer(house) * asked + b"no http\r\n\r\n")
+        for _ in range(asked):
+            assert client.read().status == 200
+        assert client.read().status == 400
+        assert client.at_end()
+
+
 def test_an_answer_that_takes_too_long_is_504(house: Any, slow_model: str, tmp_path: Path) -> None:
     with house.serving(slow_model, tmp_path / "log", request_timeout_s=0.01) as server:
         clients = [server.connect() for _ in range(4)]
