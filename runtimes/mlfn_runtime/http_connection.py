@@ -74,7 +74,7 @@ class HttpExchange(Exchange):
         """Write the answer, or keep it until those before it are written."""
         connection = self.connection
         door = connection.door
-        if not self.keep_alive or door.draining:
+        if not self.keep_alive or (door.draining and connection.ends_with(self)):
             self.keep_alive = False
             ending = b"\r\nconnection: close\r\n\r\n"
         elif self.http10:
@@ -332,6 +332,10 @@ class HttpConnection(asyncio.Protocol):
         if not self._reading:
             self._regulate()
 
+    def ends_with(self, exchange: HttpExchange) -> bool:
+        """Return whether nothing was asked behind ``exchange``."""
+        return not self._pipeline or self._pipeline[-1] is exchange
+
     def expire(self, error: RequestError) -> None:
         """Refuse a request that takes its client too long, or answer for a handler that takes too long."""
         if self.phase == WAITING:
@@ -377,8 +381,6 @@ class HttpConnection(asyncio.Protocol):
         unread = self.phase not in (WAITING, IDLE)
         self.phase = CLOSING
         self.since = _perf_counter()
-        for exchange in self._pipeline:
-            exchange.answered = True
         self._pipeline.clear()
         if unread and self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()

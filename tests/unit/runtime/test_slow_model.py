@@ -116,6 +116,30 @@ def test_sigterm_lets_a_run_finish(house: Any, slow: Any) -> None:
     assert slow.process.wait(20) == 0
 
 
+def test_sigterm_answers_all_that_was_pipelined(house: Any, slow_model: str, tmp_path: Path) -> None:
+    with house.serving(slow_model, tmp_path / "log", threads=1) as server:
+        client = server.connect()
+        client.send(infer(house) * 3)
+        while server.get("/v2/models/slow/stats").json["in_flight"] < 4:
+            assert server.process.poll() is None
+        server.process.send_signal(signal.SIGTERM)
+        answers = [client.read() for _ in range(3)]
+        assert [answer.status for answer in answers] == [200] * 3
+        assert answers[-1].headers["connection"] == "close"
+        assert server.process.wait(20) == 0
+
+
+def test_what_is_dropped_behind_a_refusal_is_no_longer_in_flight(house: Any, slow_model: str, tmp_path: Path) -> None:
+    with house.serving(slow_model, tmp_path / "log", threads=1) as server:
+        client = server.connect()
+        two_hosts = house.request("/v2/health/live", headers="Host: y\r\n", method="GET")
+        client.send(infer(house) + two_hosts + infer(house))
+        assert [client.read().status for _ in range(2)] == [200, 400]
+        assert client.at_end()
+        assert server.post(BODY).status == 200  # runs behind the one that was dropped
+        assert server.get("/v2/models/slow/stats").json["in_flight"] == 1
+
+
 def test_no_run_outlives_the_grace(house: Any, slow_model: str, tmp_path: Path) -> None:
     with house.serving(slow_model, tmp_path / "log", drain_s=0.01) as server:
         client = server.connect()
