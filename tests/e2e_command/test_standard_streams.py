@@ -48,6 +48,28 @@ def test_streams_that_are_closed_change_nothing(cli: Any, words: str, code: int)
     assert (done.returncode, done.stderr) == (code, "")
 
 
+def test_output_is_utf_8_in_every_locale(cli: Any, iris: Path) -> None:
+    odd = cli.folder / "m\u00f6hre.onnx"
+    odd.write_bytes(iris.read_bytes())
+    (cli.folder / "mlfn.yaml").write_text(f"function:\n  model: {odd.name}\n", encoding="utf-8")
+    done = shell(cli, "PYTHONIOENCODING=ascii mlfn config get function.model")
+    assert (done.returncode, done.stdout) == (0, f"{odd}\n")
+
+
+def test_a_log_file_that_cannot_be_written_is_told(cli: Any, iris: Path) -> None:
+    done = cli.run("serve", iris, "--port", "0", "--log-file", "nowhere/serve.log")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("nowhere/serve.log cannot be written: No such file or directory")
+    assert "error: --log-file: " in done.stderr
+
+
+def test_an_address_that_is_not_of_this_machine_is_told(cli: Any, iris: Path) -> None:
+    done = cli.run("serve", iris, "--port", "0", "--host", "192.0.2.1")
+    assert done.returncode == 2
+    assert "error: cannot listen on 192.0.2.1:0: " in done.stderr
+    assert "--host takes an address of this machine" in done.stderr
+
+
 def test_a_working_folder_that_is_gone_is_told(cli: Any) -> None:
     done = shell(cli, "mkdir gone && cd gone && rmdir ../gone && mlfn list")
     assert done.returncode == 2

@@ -5,6 +5,7 @@ The file goes straight to ``mlfn_runtime``. Only when it does not load is it ope
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,7 +52,12 @@ def serve(model: Path, **flags: object) -> int:
         elif event == "failed":
             failures.append(facts)
 
-    code = run(server, notify=notify)
+    try:
+        code = run(server, notify=notify)
+    except OSError as error:
+        if not asked.log_file or error.filename != asked.log_file:
+            raise
+        raise InvalidInput(f"--log-file: {asked.log_file} cannot be written: {error.strerror}") from error
     if failures:
         raise _explained(model, asked, failures[0])
     return code
@@ -106,6 +112,8 @@ def _explained(model: Path, asked: ServeSettings, facts: dict[str, object]) -> M
     """Turn what the server told into what the user can do about it; raises where reading the file tells more."""
     kind, told = facts.get("kind"), str(facts.get("error", "it gave no reason"))
     if kind == "listen":
+        if os.strerror(errno.EADDRINUSE) not in told:
+            return InvalidInput(told, hints=("--host takes an address of this machine, --port a free port, or 0",))
         return Conflict(
             told,
             hints=(f"take another port: mlfn serve {model} --port {asked.port + 1}, or 0 for a free one",),

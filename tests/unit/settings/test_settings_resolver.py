@@ -12,7 +12,7 @@ from platformdirs import user_config_path
 from mlfn.errors import InvalidInput
 from mlfn.settings import FIELDS, Resolved, resolve
 from mlfn.settings.fields import SECTIONS
-from mlfn.settings.resolver import project_file, user_folder
+from mlfn.settings.resolver import project_file, user_file, user_folder
 
 
 @pytest.fixture
@@ -196,3 +196,12 @@ def test_the_users_file_lies_where_platformdirs_says(stated: str | None, monkeyp
     if stated is not None:
         monkeypatch.setenv("XDG_CONFIG_HOME", stated)
     assert user_folder(os.environ) == user_config_path("mlfn", appauthor=False)
+
+
+def test_a_user_without_a_home_has_no_settings_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert user_file({}) is None
+    assert project_file(tmp_path) is None
