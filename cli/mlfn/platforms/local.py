@@ -204,11 +204,12 @@ def _client(settings: Mapping[str, str]) -> LocalClient:
     if not chosen:
         from platformdirs import user_state_path
 
-        chosen = str(user_state_path("mlfn", appauthor=False))
-        if chosen.startswith("~"):
+        try:
+            chosen = str(user_state_path("mlfn", appauthor=False))
+        except RuntimeError as error:
             raise errors.InvalidInput(
                 "no place to keep state: this user has no home folder", hints=("set MLFN_STATE_DIR to a folder",)
-            )
+            ) from error
     port = settings.get("local.port") or "0"
     if not port.isdecimal() or int(port) > 65535:
         raise errors.InvalidInput(f"local.port is {port!r}, expected a number from 0 to 65535")
