@@ -107,7 +107,8 @@ def findings() -> Iterator[str]:
     yield from ("# Findings", "")
     yield "What `mlfn inspect` and `mlfn deploy` tell about a model, each with its fix. An *error* stops a deploy (exit"
     yield "code 2), a *warning* is told, an *info* is there for who looks. The code stands in `what` with `-o json`."
-    yield "A deploy loads a model only in an instance: what `mlfn inspect` calls `does-not-load` ends it with exit code 7."
+    yield "A deploy loads a model in an instance only: what `mlfn inspect` calls `does-not-load` ends it with exit code"
+    yield "7."
     yield ""
     rows = [
         (f"`{what}`", kind.severity.value, _sentence(kind.meaning), _sentence(kind.fix))
