@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
+import resource
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -31,6 +32,12 @@ IDLE_CLIENT_S = 75.0
 """A client's connection that is silent for so long, with nothing under way, is closed."""
 HEAD_S = 30.0
 """Time for a client to finish sending the head of a request."""
+RESERVED_FILES = 256
+"""Open files that connections to instances leave to all else: state, logs, starting instances, new clients."""
+MAX_CONNECTING = 128
+"""Connections to instances made at the same time: fewer than the reserve."""
+NO_ROOM_PAUSE_S = 0.005
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
 class Route:
@@ -65,6 +72,8 @@ class Router:
         self._loop = asyncio.get_running_loop()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._no_room = asyncio.Lock()
+        self._connecting = asyncio.Semaphore(MAX_CONNECTING)
 
     async def listen(self, port: int) -> None:
         """Listen on ``port`` (0 = any free one) instead of wherever it listened before. Raises LocalError."""
@@ -145,12 +154,42 @@ class Router:
         task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, target: Target, exchange: Exchange) -> None:
+        link = None
         try:
-            _, link = await self._loop.create_connection(lambda: InstanceLink(target), "127.0.0.1", target.port)
+            if not self._no_room.locked():
+                link = await self._open(target)
+            if link is None:
+                # One at a time looks for room: others would only find it taken.
+                async with self._no_room:
+                    while link is None and not exchange.over:
+                        link = await self._open(target)
+                        if link is None:
+                            await asyncio.sleep(NO_ROOM_PAUSE_S)
         except OSError as error:
             exchange.not_connected(error)
             return
+        if link is None:
+            return  # given up meanwhile
         if link.transport is None:
             exchange.not_connected(ConnectionResetError("closed at once"))
         else:
             exchange.send(link)
+
+    async def _open(self, target: Target) -> InstanceLink | None:
+        """Open a connection, None when there are no open files left for one: which is no fault of the instance."""
+        try:
+            async with self._connecting:
+                transport, link = await self._loop.create_connection(
+                    lambda: InstanceLink(target), "127.0.0.1", target.port
+                )
+        except OSError as error:
+            if error.errno in _EXHAUSTED:
+                return None
+            raise
+        # The kernel gives the lowest free number, so that a high one tells that few are left.
+        most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        number = transport.get_extra_info("socket").fileno()
+        if most != resource.RLIM_INFINITY and number >= most - min(RESERVED_FILES, most // 4):
+            link.close()
+            return None
+        return link

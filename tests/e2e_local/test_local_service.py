@@ -22,6 +22,8 @@ from mlfn.errors import Conflict, InvalidInput, MlfnError, NotFound
 from mlfn.platforms import local
 from mlfn_local.client import LocalClient
 
+IRIS = b'{"inputs":[{"name":"X","shape":[1,4],"datatype":"FP32","data":[5.1,3.5,1.4,0.2]}]}'
+
 
 def process_name(pid: int | None) -> str:
     """Return the state line of a process; nothing once it is gone, even where nobody has reaped it."""
@@ -282,6 +284,22 @@ def test_deploys_while_the_service_goes_up_and_down_all_succeed(world: Any) -> N
             command.join(30)
             assert not command.is_alive()
         assert world.platform.status(name).ready
+
+
+def test_more_requests_than_open_files_wait_and_are_no_fault_of_the_instance(world: Any) -> None:
+    world.deploy()
+    (pid,) = world.instance_pids()
+    resource.prlimit(world.service_pid, resource.RLIMIT_NOFILE, (700, 1000))
+    os.kill(pid, signal.SIGKILL)
+    request = b"POST /iris/v2/models/iris/infer HTTP/1.1\r\nhost: h\r\nconnection: close\r\n"
+    request += b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(IRIS), IRIS)
+    with contextlib.ExitStack() as links:
+        address = ("127.0.0.1", int(world.settings["local.port"]))
+        clients = [links.enter_context(socket.create_connection(address, 20)) for _ in range(500)]
+        for client in clients:
+            client.sendall(request)
+        assert {client.recv(12) for client in clients} == {b"HTTP/1.1 200"}
+    assert len(world.platform.status("iris").last_errors) == 1
 
 
 def test_the_service_is_light(world: Any) -> None:

@@ -54,6 +54,15 @@ def test_the_recording_covers_what_it_is_kept_for(recorded: list[dict[str, Any]]
     assert any(tick["panicking"] for tick in ticks)
 
 
+def test_the_last_bit_of_an_average_is_no_difference(recorded: list[dict[str, Any]], tmp_path: Path) -> None:
+    items = json.loads(json.dumps(recorded))
+    for tick in (tick for item in items for tick in item["ticks"]):
+        tick.update({name: tick[name] * (1 + 3e-16) for name in ("stable", "panic")})
+    path = tmp_path / "recording.json"
+    path.write_text(json.dumps(items))
+    assert verify_files([path]).agrees
+
+
 def test_plain_json_is_read_as_well(recorded: list[dict[str, Any]], tmp_path: Path) -> None:
     plain = tmp_path / "recording.json"
     plain.write_text(json.dumps(recorded[:2]))
