@@ -79,9 +79,8 @@ def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
 
 
 def _name_of(model: Path) -> str:
-    """Derive a name: iris.onnx is iris, and iris/model.onnx is too, for every model is called model somewhere."""
-    path = model.absolute()
-    stem = path.parent.name if path.stem == "model" and path.suffix else path.stem
+    """Derive a name as `mlfn serve` does, from the file's stem or the folder's name."""
+    stem = model.absolute().name if model.is_dir() else model.stem
     return stem if FUNCTION_NAME.fullmatch(stem) else corrected_name(stem)
 
 

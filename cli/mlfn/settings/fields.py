@@ -47,7 +47,7 @@ def setting(kind: Kind, default: object, reason: str, *, unit: str = "", key: st
 class FunctionSettings:
     """What is deployed, and how it scales. The words, ranges and defaults are Knative's."""
 
-    name: str = setting(function_name(), "", "name of the function; unset, the model's file or folder name gives it")
+    name: str = setting(function_name(), "", "name of the function; unset, the stem of the model's file (or folder)")
     model: str = setting(path(), "", "model to deploy when the command names none; relative to the file it stands in")
     concurrency: int = setting(
         whole(0, 1000), 0, "requests that one instance runs at once, 0 for no limit: ONNX Runtime runs several well"

@@ -72,7 +72,7 @@ def test_every_option_of_deploy_reaches_the_platform(run: Any, world: Any, model
     ("path", "name"),
     [
         ("iris.onnx", "iris"),
-        ("flowers/model.onnx", "flowers"),
+        ("flowers/model.onnx", "model"),
         ("My Model_v2.onnx", "my-model-v2"),
         ("3d.onnx", "model-3d"),
     ],
