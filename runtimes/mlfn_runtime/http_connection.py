@@ -348,7 +348,9 @@ class HttpConnection(asyncio.Protocol):
         self._transport.close()
 
     def file(self) -> int:
-        """Return the descriptor of the socket."""
+        """Return the descriptor of the socket; -1 when it is being closed."""
+        if self._transport.is_closing():
+            return -1
         return int(self._transport.get_extra_info("socket").fileno())
 
     @property

@@ -6,6 +6,7 @@ Knows connections and where to send exchanges; knows no route and no model.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import time
 from typing import TYPE_CHECKING
@@ -55,6 +56,7 @@ class HttpDoor:
         self.heads = KnownHeads()
         self._counters = counters
         self._connections: set[HttpConnection] = set()
+        self._listener: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
@@ -62,6 +64,7 @@ class HttpDoor:
     async def open(self, listener: socket.socket) -> None:
         """Listen; ``listener`` is bound already."""
         loop = asyncio.get_running_loop()
+        self._listener = listener
         self._server = await loop.create_server(self.connect, sock=listener, backlog=_BACKLOG)
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep, loop)
 
@@ -88,12 +91,9 @@ class HttpDoor:
     async def drain(self, grace_s: float) -> bool:
         """Stop accepting, let every request that has begun or arrived be answered; return whether all were."""
         self.draining = True  # from now on each answer ends its connection
-        for _ in range(2):
-            await asyncio.sleep(0)  # take the connections that are made already
+        await self._stop_listening()
         farewell_s = min(_FAREWELL_S, grace_s)
         await self._empty_within(farewell_s)
-        if self._server is not None:
-            self._server.close()
         for connection in self._silent():
             connection.close()
         finished = await self._empty_within(grace_s - farewell_s)
@@ -102,6 +102,21 @@ class HttpDoor:
         for connection in list(self._connections):
             connection.close()
         return finished
+
+    async def _stop_listening(self) -> None:
+        """Take the connections that the kernel has made already, and no others: closing resets those."""
+        if self._server is None or self._listener is None:
+            return
+        made: list[socket.socket] = []
+        with contextlib.suppress(OSError):  # BlockingIOError: no more
+            self._listener.setblocking(False)
+            while True:
+                made.append(self._listener.accept()[0])
+        self._server.close()
+        loop = asyncio.get_running_loop()
+        for accepted in made:
+            with contextlib.suppress(OSError):  # the client has gone meanwhile
+                await loop.connect_accepted_socket(self.connect, accepted)
 
     async def _empty_within(self, seconds: float) -> bool:
         """Wait until no connection is left; return whether that came in time."""
@@ -117,6 +132,7 @@ class HttpDoor:
     def _silent(self) -> list[HttpConnection]:
         """Return the connections on which nothing is asked, not even in bytes that are not read yet."""
         idle = {connection.file(): connection for connection in self._connections if not connection.busy}
+        idle.pop(-1, None)
         unread = select.poll()
         for file in idle:
             unread.register(file, select.POLLIN)

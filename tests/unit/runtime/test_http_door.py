@@ -346,3 +346,15 @@ def test_sigterm_answers_requests_that_come_while_it_is_noticed(
             pairs = zip(open_clients, answers, strict=True)
             open_clients = [client for client, answer in pairs if answer.headers.get("connection") != "close"]
         assert server.process.wait(10) == 0
+
+
+def test_sigterm_answers_connections_that_are_not_accepted_yet(models: Path, tmp_path: Path, house: ModuleType) -> None:
+    with house.serving(str(models / "double.onnx"), tmp_path / "log") as server:
+        server.process.send_signal(signal.SIGSTOP)
+        clients = [server.connect() for _ in range(20)]
+        for client in clients:
+            client.send(post())
+        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGCONT)
+        assert [data_of(client.read()) for client in clients] == [DOUBLED] * 20
+        assert server.process.wait(10) == 0
