@@ -127,6 +127,8 @@ class Exchange:
     def flush(self) -> None:
         """Send on what has come since the last time."""
         if self._body and self._link is not None and self._link.transport is not None:
+            if not self.answered and self._link.has_more_to_hear():
+                return  # it may have refused the rest already; ``answer_flush`` goes on where it has not
             self._write(self._link, b"".join(self._body))
             self._body.clear()
 
@@ -238,10 +240,11 @@ class Exchange:
         self.client.finished(self)
 
     def answer_flush(self) -> None:
-        """Write what has come of the answer."""
+        """Write what has come of the answer, and go on with the request."""
         if self.out:
             self.client.write(b"".join(self.out))
             self.out.clear()
+        self.flush()
 
     def answer_lost(self, error: Exception | None) -> None:
         """Send it again where that is safe, else say what happened."""

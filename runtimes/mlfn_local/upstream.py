@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import select
 import socket
 import time
 from typing import TYPE_CHECKING, Protocol, cast
@@ -116,6 +117,17 @@ class InstanceLink(asyncio.Protocol):
         if self.transport is not None:
             self.transport.abort()
             self.transport = None
+
+    def has_more_to_hear(self) -> bool:
+        """Say whether something has arrived that is not read yet.
+
+        An instance that refuses a request answers, and resets the connection when more of the body comes: a write that
+        meets the reset would lose the answer.
+        """
+        assert self.transport is not None
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     # -- asyncio ------------------------------------------------------------------------------------------------------
 

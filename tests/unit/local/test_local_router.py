@@ -155,6 +155,28 @@ def test_the_body_of_a_request_that_offers_another_protocol_is_no_request(
     run(scene())
 
 
+def test_an_instance_that_refuses_a_body_in_its_middle_is_heard(bench: Any, run: Any) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")
+        await writer.drain()
+        reset(writer)
+
+    async def scene() -> None:
+        async with bench() as b:
+            await b.add(refuse)
+            for _ in range(20):
+                reader, writer = await b.dial()
+                writer.write(b"POST /f/x HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000\r\n\r\n")
+                answer = asyncio.ensure_future(read_answer(reader))
+                while not answer.done():
+                    writer.write(b"x" * 100_000)
+                    await asyncio.wait({answer}, timeout=0.001)
+                assert (await answer)[0] == 413
+
+    run(scene())
+
+
 def test_a_tunnel_is_refused(bench: Any, run: Any) -> None:
     async def scene() -> None:
         async with bench() as b:
