@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mlfn_local.upstream import Target
+
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 GET = b"GET /f/x HTTP/1.1\r\nhost: h\r\n\r\n"
 
@@ -156,23 +158,23 @@ def test_the_body_of_a_request_that_offers_another_protocol_is_no_request(
 
 
 def test_an_instance_that_refuses_a_body_in_its_middle_is_heard(bench: Any, run: Any) -> None:
-    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")
-        await writer.drain()
-        reset(writer)
-
     async def scene() -> None:
+        loop = asyncio.get_running_loop()
         async with bench() as b:
-            await b.add(refuse)
-            for _ in range(20):
-                reader, writer = await b.dial()
-                writer.write(b"POST /f/x HTTP/1.1\r\nhost: h\r\ncontent-length: 100000000\r\n\r\n")
-                answer = asyncio.ensure_future(read_answer(reader))
-                while not answer.done():
-                    writer.write(b"x" * 100_000)
-                    await asyncio.wait({answer}, timeout=0.001)
-                assert (await answer)[0] == 413
+            with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+                for each in (listener, client):
+                    each.setblocking(False)
+                b.gate.add(Target("f-00001-a", "f-00001", listener.getsockname()[1]))
+                await loop.sock_connect(client, ("127.0.0.1", b.router.port))
+                await loop.sock_sendall(client, b"POST /f/x HTTP/1.1\r\nhost: h\r\ncontent-length: 900000\r\n\r\n")
+                instance, _ = await loop.sock_accept(listener)
+                with instance:
+                    assert await loop.sock_recv(instance, 65536)
+                    # All of this at once, before the router has its next turn: it meets the body first.
+                    client.send(b"x" * 50_000)
+                    instance.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno")
+                    instance.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                assert (await loop.sock_recv(client, 65536)).startswith(b"HTTP/1.1 413 ")
 
     run(scene())
 
