@@ -142,9 +142,11 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
 
 
 @pytest.fixture(scope="session")
-def iris(repository: Path) -> Path:
-    """Return the example model."""
-    return repository / "examples" / "iris" / "model.onnx"
+def iris(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the example model, under the name that its function is to have."""
+    model = tmp_path_factory.mktemp("models") / "iris.onnx"
+    model.write_bytes((repository / "examples" / "iris" / "model.onnx").read_bytes())
+    return model
 
 
 Save = Callable[..., Path]
