@@ -143,10 +143,15 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
 
 @pytest.fixture(scope="session")
 def iris(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the example model, under the name that its function is to have."""
-    model = tmp_path_factory.mktemp("models") / "iris.onnx"
-    model.write_bytes((repository / "examples" / "iris" / "model.onnx").read_bytes())
-    return model
+    """Return the example model under the name that its function is to have, its request and answer beside it."""
+    example, folder = repository / "examples" / "iris", tmp_path_factory.mktemp("models")
+    for name, here in (
+        ("model.onnx", "iris.onnx"),
+        ("request.json", "request.json"),
+        ("expected.json", "expected.json"),
+    ):
+        (folder / here).write_bytes((example / name).read_bytes())
+    return folder / "iris.onnx"
 
 
 Save = Callable[..., Path]

@@ -286,7 +286,7 @@ def test_ctrl_c_at_any_moment_of_a_deploy_leaves_all_or_nothing(part: float, cli
 def test_ctrl_c_stops_a_server(cli: Any, iris: Path) -> None:
     serving = cli.start("serve", iris, "--port", 0)
     welcome = serving.stderr.readline()
-    assert welcome.startswith("serving model at http://127.0.0.1:")
+    assert welcome.startswith("serving iris at http://127.0.0.1:")
     assert json.loads(serving.stdout.readline())["event"] == "listening"
     serving.send_signal(signal.SIGINT)
     _, err = serving.communicate(timeout=30)
