@@ -83,7 +83,7 @@ class Access:
             extra += "," + orjson.dumps(exchange.context).decode()[1:-1]
         log = self._log
         log.write(
-            f'{{"time":"{log.stamp()}","level":"{"info" if status < 500 else "error"}",'
+            f'{{"time":"{log.stamp(now)}","level":"{"info" if status < 500 else "error"}",'
             f'"request_id":"{exchange.request_id}","trace_id":"{exchange.trace_id}",'
             f'{exchange.label},"status":{status},"ms":{seconds * 1000:.3f},'
             f'"bytes_in":{len(exchange.body)},"bytes_out":{size}{extra}}}\n'

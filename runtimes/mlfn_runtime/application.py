@@ -20,7 +20,7 @@ from mlfn_runtime.contracts.openwhisk import OpenWhisk
 from mlfn_runtime.contracts.pages import Pages
 from mlfn_runtime.counters import Counters
 from mlfn_runtime.limits import cores_here, memory_limit_bytes, read_text
-from mlfn_runtime.logs import JsonLog
+from mlfn_runtime.logs import GATHER_S, JsonLog
 from mlfn_runtime.metrics import CONTENT_TYPE, render
 from mlfn_runtime.onnx_backend import OnnxBackend
 from mlfn_runtime.routes import Routes
@@ -59,7 +59,7 @@ class Application:
         self.log = JsonLog(
             settings.log_path,
             self.counters,
-            schedule=loop.call_soon,
+            schedule=lambda flush: loop.call_later(GATHER_S, flush),
             later=loop.call_later,
             max_bytes=settings.log_max_bytes,
         )

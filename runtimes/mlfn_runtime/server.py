@@ -112,8 +112,8 @@ async def _serve(settings: ServerSettings, listener: socket.socket, tell: Notify
             counters = application.counters
             seconds = {"load": round(counters.load_s, 6), "warm_up": round(counters.warm_up_s, 6)}
             facts: dict[str, object] = {"port": port, "seconds": seconds, "execution": plan.as_json()}
-            tell("ready", facts)
             application.log.event("info", "ready", **facts)
+            tell("ready", facts)
             await stop.wait()
     except StartError as error:
         application.service.mark("failed")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,10 +117,13 @@ class Server:
         return self.connect().ask(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
 
     def settle(self) -> None:
-        """Wait for the log: a line is written a turn after its answer, so before the second answer here."""
-        client = self.connect()
-        for _ in range(2):
-            client.ask(request("/v2/health/live", method="GET"))
+        """Wait until what was logged before is in the file: lines are written in order, some milliseconds later."""
+        mark = f"settle-{time.monotonic_ns()}"
+        self.connect().ask(request("/v2/health/live", headers=f"X-Request-Id: {mark}\r\n", method="GET"))
+        pause, deadline = threading.Event(), time.monotonic() + 5
+        while mark not in self.log.read_text():
+            assert time.monotonic() < deadline, "the log has not been written for 5 s"
+            pause.wait(0.002)
 
     def log_lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]

@@ -136,12 +136,13 @@ def log_to(path: Path, counters: Counters, max_bytes: int = 0) -> JsonLog:
     return JsonLog(str(path), counters, schedule=lambda flush: None, max_bytes=max_bytes)
 
 
-def test_log_lines_wait_for_the_end_of_the_turn(tmp_path: Path) -> None:
+def test_lines_of_requests_wait_for_others_and_events_write_all_at_once(tmp_path: Path) -> None:
     log = log_to(tmp_path / "log", Counters())
-    log.event("info", "one", text='quote " and \u00e4')
+    log.write('{"number":1}\n')
     assert (tmp_path / "log").read_bytes() == b""
-    log.flush()
-    line = json.loads((tmp_path / "log").read_text())
+    log.event("info", "one", text='quote " and \u00e4')
+    first, line = (json.loads(text) for text in (tmp_path / "log").read_text().splitlines())
+    assert first == {"number": 1}
     assert (line["event"], line["text"], line["time"][-1]) == ("one", 'quote " and \u00e4', "Z")
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
     log.close()
