@@ -31,7 +31,7 @@ lint-fix: .venv/.dev ## let ruff repair what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/.dev ## measure the targets of benchmarks/README.md (about 20 minutes, two cores)
+bench: .venv/.dev ## measure the targets of benchmarks/README.md (five to ten minutes, two quiet cores)
 	$(BIN)/python benchmarks/run.py
 
 fuzz: .venv/.dev ## 100,000 hostile requests against the function server
