@@ -8,7 +8,6 @@ a packet socket: in, ``{"fork": ID}`` with the instance's end of its link attach
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import os
 import select
@@ -94,10 +93,7 @@ def main(fd: int) -> None:
     from mlfn_local import instance
     from mlfn_runtime.server import preload
 
-    preload()
-    gc.collect()
-    # Objects made so far will not be looked at by the collector again, so that its marks do not unshare pages.
-    gc.freeze()
+    preload()  # it also hides what was imported from the collector, whose marks would unshare the pages
     code = WarmParent(socket.socket(fileno=fd), instance.run).serve()
     # Neither the parent nor a child may run what others registered for the end of the interpreter.
     os._exit(code or 0)
