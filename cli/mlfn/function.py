@@ -15,6 +15,7 @@ __all__ = [
     "Finding",
     "FunctionSpec",
     "FunctionStatus",
+    "ImageRef",
     "Instance",
     "LogLine",
     "ModelPackage",
@@ -85,10 +86,40 @@ class ModelPackage:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Name one image: where it lies and, by its digest, which bytes it is."""
+
+    registry: str
+    """Host, with its port where it has one."""
+    repository: str
+    tag: str
+    """Made of the image's content, or what the user gave; "" = none."""
+    digest: str
+    """``sha256:…`` of the manifest or index."""
+
+    @property
+    def name(self) -> str:
+        """Return ``registry/repository``."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def tagged(self) -> str:
+        """Return ``registry/repository:tag``, for people to read."""
+        return f"{self.name}:{self.tag}" if self.tag else self.name
+
+    @property
+    def pinned(self) -> str:
+        """Return ``registry/repository@digest``, which never changes its meaning."""
+        return f"{self.name}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
     """Say what a function should be. Scaling fields carry Knative's meaning, ranges and defaults."""
 
     name: str
+    metric: str = "concurrency"
+    """What the autoscaler counts: ``concurrency`` or ``rps``."""
     concurrency: int = 0
     """Requests that one instance may run at once; 0 = no limit (containerConcurrency)."""
     target: float = 100.0
@@ -100,11 +131,23 @@ class FunctionSpec:
     """0 = no bound; the local platform reads it as the number of cores."""
     window_s: int = 60
     """The stable window, 6 to 3600 seconds."""
+    cpu_millis: int = 0
+    """Thousandths of a core for one instance; 0 = the platform's own share."""
     memory_bytes: int = 0
     """Memory limit of one instance; 0 = none."""
     timeout_s: float = 300.0
     """Longest time that one request may take, queueing included."""
     env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict)
+    """Environment variable -> ``SECRET/KEY`` of the platform's secret store."""
+    warm: str = "off"
+    """``off``, ``auto``, or the period of warm pings such as ``45s``."""
+    visibility: str = "public"
+    """``public`` (whoever reaches the platform's ingress) or ``cluster`` (only from within)."""
+    service_account: str = ""
+    image_pull_secret: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +168,8 @@ class Deployed:
     seconds: Mapping[str, float]
     """Stages of the deploy: ``total``, ``inspect``, ``store``, ``start`` …"""
     findings: tuple[Finding, ...] = ()
+    image: ImageRef | None = None
+    """What runs, on a platform of images."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +208,10 @@ class Traffic:
 
     revision: str
     percent: int
+    tag: str = ""
+    """A name under which this revision alone is reached, whatever its share."""
+    url: str = ""
+    """Address of the tag."""
 
 
 @dataclass(frozen=True, slots=True)

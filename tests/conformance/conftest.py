@@ -13,7 +13,7 @@ import pytest
 
 from mlfn.function import Answer, Deployed, FunctionSpec
 from mlfn.models import example_body, open_model
-from mlfn.platforms import Platform
+from mlfn.platforms import DeployRequest, Platform
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Subject:
         """Deploy and wait."""
         package = open_model(model or self.model)
         wanted = FunctionSpec(name, **spec)  # type: ignore[arg-type]  # the test names fields of the spec
-        return self.platform.deploy(wanted, package, wait=True, progress=lambda stage: None)
+        return self.platform.deploy(DeployRequest(wanted, package), progress=lambda stage: None)
 
     def invoke(self, name: str = "conformance") -> Answer:
         """Send the request that mlfn makes up from the model's signature."""

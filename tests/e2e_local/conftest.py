@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mlfn.function import Answer, Deployed, FunctionSpec
 from mlfn.models import open_model
-from mlfn.platforms import local
+from mlfn.platforms import DeployRequest, local
 from mlfn_local.paths import StatePaths
 from mlfn_local.service import Service, ServiceSettings
 from mlfn_runtime import __version__
@@ -63,7 +63,8 @@ class World:
 
     def deploy(self, name: str = "iris", model: Path | None = None, *, wait: bool = True, **spec: Any) -> Deployed:
         package = open_model(model or self.models / "iris.onnx")
-        return self.platform.deploy(FunctionSpec(name, **spec), package, wait=wait, progress=self.note)
+        request = DeployRequest(FunctionSpec(name, **spec), package, wait=wait)
+        return self.platform.deploy(request, progress=self.note)
 
     def note(self, stage: str) -> None:
         self.stages.append(stage)

@@ -18,6 +18,7 @@ import pytest
 from mlfn.errors import Conflict, DeployFailed, InvalidInput, NotFound
 from mlfn.function import FunctionSpec, Traffic
 from mlfn.models import open_model
+from mlfn.platforms import DeployRequest
 
 
 def left_behind(world: Any) -> list[str]:
@@ -136,11 +137,11 @@ import sys
 from pathlib import Path
 from mlfn.function import FunctionSpec
 from mlfn.models import open_model
-from mlfn.platforms import local
+from mlfn.platforms import DeployRequest, local
 def tell(stage):
     print(stage, flush=True)
 platform = local.connect({"local.state_dir": sys.argv[1], "local.port": sys.argv[2]})
-platform.deploy(FunctionSpec("iris"), open_model(Path(sys.argv[3])), wait=True, progress=tell)
+platform.deploy(DeployRequest(FunctionSpec("iris"), open_model(Path(sys.argv[3]))), progress=tell)
 """
 
 
@@ -253,7 +254,7 @@ def test_a_model_that_changes_while_it_is_deployed_is_refused(world: Any, tmp_pa
     package = open_model(model)
     model.write_bytes((world.models / "iris2.onnx").read_bytes())
     with pytest.raises(Conflict):
-        world.platform.deploy(FunctionSpec("iris"), package, wait=True, progress=world.note)
+        world.platform.deploy(DeployRequest(FunctionSpec("iris"), package), progress=world.note)
     assert world.platform.list() == ()
     assert left_behind(world) == []
 

@@ -31,7 +31,7 @@ def delete(name: str, yes: bool, output: Format, **flags: object) -> None:
       mlfn delete iris --yes
     """
     resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with near_functions(platform, name):
         if not yes:
             _ask(platform.status(name).name)

@@ -7,39 +7,29 @@ from pathlib import Path
 
 import click
 
-from mlfn.command.options import PLATFORM, output_option, setting_options
+from mlfn.command.options import IMAGE, PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, print_findings, say, stages
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import Resolved, resolve_here
+from mlfn.settings import FIELDS, Resolved, resolve_here
 from mlfn.settings.values import FUNCTION_NAME, corrected_name
 
 __all__ = ["deploy"]
 
-_FUNCTION = (
-    "name",
-    "concurrency",
-    "target",
-    "utilization",
-    "min_scale",
-    "max_scale",
-    "window",
-    "memory",
-    "timeout",
-    "env",
-)
+_FUNCTION = tuple(key for key, field in FIELDS.items() if field.section == "function" and field.attribute != "model")
 
 
 @click.command(short_help="Make a model answer as a function that scales from zero and back.")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@setting_options(*(f"function.{key}" for key in _FUNCTION), *PLATFORM)
+@setting_options(*_FUNCTION, *IMAGE, *PLATFORM, "cluster.wait_timeout")
+@click.option("--force", is_flag=True, help="Take over objects of that name that mlfn does not manage yet.")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, show_envvar=True, help="Wait until the function is ready."
 )
 @output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
-def deploy(model: Path | None, wait: bool, output: Format, **flags: object) -> None:
+def deploy(model: Path | None, wait: bool, force: bool, output: Format, **flags: object) -> None:
     """Make MODEL (an ONNX file or an MLflow folder) answer as a function that scales from zero and back.
 
     The address is the last thing printed. Deploying the same thing twice changes nothing; when a new revision does not
@@ -51,13 +41,23 @@ def deploy(model: Path | None, wait: bool, output: Format, **flags: object) -> N
       mlfn deploy iris.onnx --name flowers --concurrency 8 --max-scale 2 --memory 512Mi
       mlfn deploy model.onnx --min-scale 1 --env LANG=C -o json
     """
+    from mlfn.delivery.deploy import Order
     from mlfn.delivery.deploy import deploy as deliver
 
     resolved = resolve_here(flags)
     file = model or _configured_model(resolved)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    settings = resolved.settings
+    platform: Platform = load(PLATFORMS, settings.platform)(resolved.for_platform())
+    order = Order(
+        model=file,
+        spec=_spec(resolved, file),
+        image=settings.image,
+        wait=wait,
+        wait_timeout_s=settings.cluster.wait_timeout_s,
+        force=force,
+    )
     with stages() as stage:
-        deployed = deliver(platform, _spec(resolved, file), file, wait=wait, progress=stage)
+        deployed = deliver(platform, order, progress=stage)
     _print(deployed, output)
 
 

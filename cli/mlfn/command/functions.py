@@ -35,7 +35,7 @@ def list_functions(output: Format, **flags: object) -> None:
       mlfn list -o json | jq '.functions[].name'
     """
     resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     found = platform.list()
     if output.is_data:
         print_data({"schema": "mlfn.functions/v1", "functions": [document(each) for each in found]}, output)
@@ -60,7 +60,7 @@ def describe(name: str, output: Format, **flags: object) -> None:
       mlfn describe iris -o json | jq '.instances | length'
     """
     resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with near_functions(platform, name):
         status = platform.status(name)
     if output.is_data:

@@ -59,7 +59,7 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
         )
     resolved = resolve_here(flags)
     body = None if data is None else _body(data)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with stages() as stage, near_functions(platform, name):
         stage(f"waiting for {name}")
         answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s))

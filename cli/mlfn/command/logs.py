@@ -34,7 +34,7 @@ def logs(name: str, follow: bool, tail: int, prefix: bool, **flags: object) -> N
       mlfn logs iris -f | jq .
     """
     resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.texts("local"))
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with near_functions(platform, name):
         for line in platform.logs(name, follow=follow, tail=tail):
             print(f"{line.instance} {line.text}" if prefix else line.text, flush=follow)

@@ -16,11 +16,26 @@ from mlfn.errors import InvalidInput
 from mlfn.nearest import did_you_mean
 from mlfn.settings.fields import FIELDS, Field
 
-__all__ = ["CONTEXT", "PLATFORM", "NearGroup", "output_option", "setting_options", "unknown_command"]
+__all__ = ["CONTEXT", "IMAGE", "PLATFORM", "NearGroup", "output_option", "setting_options", "unknown_command"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-PLATFORM = ("platform",)
+PLATFORM = ("platform", "cluster.namespace", "cluster.context", "cluster.kubeconfig")
 """What every command that talks to a platform takes."""
+IMAGE = tuple(
+    f"image.{key}"
+    for key in (
+        "registry",
+        "base",
+        "arch",
+        "builder",
+        "lock",
+        "wheel_dir",
+        "index_url",
+        "ca_file",
+        "plain_http",
+    )
+)
+"""What every command that makes an image takes."""
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -76,6 +91,7 @@ def _option(field: Field) -> Callable[[_Command], _Command]:
         names = f"{field.option}/--no-{field.option[2:]}"
         return click.option(names, field.parameter, default=None, help=about, allow_from_autoenv=False)
     return click.option(
+        *([field.short] if field.short else []),
         field.option,
         field.parameter,
         metavar=field.kind.name,

@@ -1,30 +1,66 @@
-"""Deploy a model: read it, refuse what cannot be served, hand it to the platform."""
+"""Deploy a model: read it, refuse what cannot be served, make an image where the platform wants one, hand it over."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from mlfn.errors import InvalidInput
-from mlfn.function import Deployed, FunctionSpec, ModelPackage, Severity
+from mlfn.function import Deployed, Finding, FunctionSpec, ImageRef, ModelPackage, Severity
 from mlfn.models import open_model
-from mlfn.platforms import Platform, Progress
+from mlfn.platforms import DeployRequest, Platform, Progress
+from mlfn.settings.fields import FIELDS, ImageSettings
 
-__all__ = ["deploy", "read_model"]
+__all__ = ["Order", "deploy", "prepare", "read_model"]
 
 
-def deploy(platform: Platform, spec: FunctionSpec, model: Path, *, wait: bool, progress: Progress) -> Deployed:
-    """Make ``model`` serve as ``spec.name`` on ``platform``.
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Say what to deploy and how; the platform is the other argument."""
 
-    Raises InvalidInput before the platform is touched when the model cannot be served, and what the platform raises.
+    model: Path
+    spec: FunctionSpec
+    image: ImageSettings
+    wait: bool = True
+    wait_timeout_s: float = 600.0
+    force: bool = False
+
+
+def deploy(platform: Platform, order: Order, *, progress: Progress) -> Deployed:
+    """Make the order's model serve as ``spec.name`` on ``platform``.
+
+    Raises InvalidInput before anything is touched when the model cannot be served or the platform cannot do what the
+    spec asks, and what building the image and the platform raise.
     """
     started = time.perf_counter()
+    request, seconds, findings = prepare(platform, order, progress=progress)
+    deployed = platform.deploy(request, progress=progress)
+    return replace(
+        deployed,
+        image=deployed.image or request.image,
+        findings=(*findings, *deployed.findings),
+        seconds={**seconds, **deployed.seconds, "total": time.perf_counter() - started},
+    )
+
+
+def prepare(
+    platform: Platform, order: Order, *, progress: Progress
+) -> tuple[DeployRequest, dict[str, float], tuple[Finding, ...]]:
+    """Return what the platform is asked, the seconds each stage took, and what building the image told."""
+    started = time.perf_counter()
+    _refuse_foreign(platform, order.spec)
     progress("reading the model")
-    package = read_model(model)
+    package = read_model(order.model)
+    request = DeployRequest(
+        order.spec, package, wait=order.wait, wait_timeout_s=order.wait_timeout_s, force=order.force
+    )
     read_s = time.perf_counter() - started
-    deployed = platform.deploy(spec, package, wait=wait, progress=progress)
-    return replace(deployed, seconds={"inspect": read_s, **deployed.seconds, "total": time.perf_counter() - started})
+    if not platform.capabilities.images:
+        return request, {"inspect": read_s}, ()
+    image, findings = _build(package, order, progress)
+    seconds = {"inspect": read_s, "image": time.perf_counter() - started - read_s}
+    return replace(request, image=image), seconds, findings
 
 
 def read_model(model: Path) -> ModelPackage:
@@ -41,3 +77,37 @@ def read_model(model: Path) -> ModelPackage:
         details="\n".join(each.message for each in errors),
         hints=hints,
     )
+
+
+def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[ImageRef, tuple[Finding, ...]]:
+    from mlfn.images.build import BuildRequest, build
+
+    if not order.image.registry:
+        raise InvalidInput(
+            "no registry given: this platform runs container images, and they are pulled from a registry",
+            hints=(
+                "mlfn deploy MODEL -r registry.example.com/team",
+                "or set MLFN_REGISTRY, or image.registry in mlfn.yaml",
+            ),
+        )
+    built = build(package, BuildRequest(order.spec.name, order.image), progress)
+    return built.ref, built.findings
+
+
+def _refuse_foreign(platform: Platform, spec: FunctionSpec) -> None:
+    """Refuse settings that the platform would ignore: silence would look like consent."""
+    blank = FunctionSpec(spec.name)
+    known = platform.capabilities.settings | {"name"}
+    foreign = [
+        each.name
+        for each in fields(spec)
+        if each.name not in known and getattr(spec, each.name) != getattr(blank, each.name)
+    ]
+    if foreign:
+        options = ", ".join(
+            each.option for each in FIELDS.values() if each.section == "function" and each.attribute in foreign
+        )
+        raise InvalidInput(
+            f"the platform {platform.name} has no {options}",
+            hints=("leave it out, or choose another platform: --platform knative",),
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlfn.function import (
     Answer,
@@ -16,12 +16,13 @@ from mlfn.function import (
     Finding,
     FunctionSpec,
     FunctionStatus,
+    ImageRef,
     LogLine,
     ModelPackage,
     Traffic,
 )
 
-__all__ = ["Capabilities", "Connect", "Platform", "Progress"]
+__all__ = ["Capabilities", "Connect", "DeployRequest", "Manifests", "Platform", "Progress"]
 
 
 class Progress(Protocol):
@@ -37,8 +38,28 @@ class Capabilities:
 
     scale_to_zero: bool
     traffic_split: bool
+    """Shares in percent, and tags."""
     logs_follow: bool
     revisions: bool
+    images: bool
+    """Functions are container images: a deploy builds one and needs a registry."""
+    settings: frozenset[str]
+    """The fields of FunctionSpec that the platform honours; a deploy that sets another one is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    """Hold all that a deploy is about."""
+
+    spec: FunctionSpec
+    package: ModelPackage
+    image: ImageRef | None = None
+    """The pushed image; None where the platform's capabilities deny images."""
+    wait: bool = True
+    """Return when ready; else at once."""
+    wait_timeout_s: float = 600.0
+    force: bool = False
+    """Take over objects that mlfn does not manage yet."""
 
 
 class Platform(Protocol):
@@ -47,8 +68,8 @@ class Platform(Protocol):
     name: str
     capabilities: Capabilities
 
-    def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
-        """Make a revision of ``package`` serve as ``spec.name``; return when ready (at once, without ``wait``).
+    def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
+        """Make a revision of the request's model serve as ``spec.name``; return when ready (at once, without ``wait``).
 
         On failure, or when interrupted, what served before serves on and nothing of the new revision stays.
         """
@@ -63,7 +84,10 @@ class Platform(Protocol):
         """Send ``POST path`` to a function and return its answer, whatever its status. Raises NotFound, Unreachable."""
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
-        """Set the shares (they sum to 100) and return them. Raises NotFound, InvalidInput."""
+        """Set the shares (they sum to 100) and tags, and return them. Raises NotFound, InvalidInput.
+
+        What is not named loses its share and its tag.
+        """
 
     def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
         """Yield the last ``tail`` lines of a function's instances (-1 = all), then new ones with ``follow``."""
@@ -75,8 +99,18 @@ class Platform(Protocol):
         """Delete a function and all that belongs to it. Raises NotFound."""
 
 
+class Manifests(Protocol):
+    """What a platform can do besides whose deploys are objects of an API."""
+
+    def manifests(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
+        """Return the objects that a deploy would apply; asks nobody."""
+
+    def dry_run(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
+        """Have the API check them, change nothing, and return them as they would be stored."""
+
+
 class Connect(Protocol):
-    """Make a platform from the user's settings (``local.state_dir``, ``local.port`` …); does no IO by itself."""
+    """Make a platform from the user's settings (``local.state_dir``, ``cluster.namespace`` …); does no IO by itself."""
 
     def __call__(self, settings: Mapping[str, str]) -> Platform:
         """Return the platform."""

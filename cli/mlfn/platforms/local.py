@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,12 @@ from mlfn.function import (
     FunctionStatus,
     Instance,
     LogLine,
-    ModelPackage,
     Revision,
     ScaleDecision,
     Severity,
     Traffic,
 )
-from mlfn.platforms import Capabilities, Progress
+from mlfn.platforms import Capabilities, DeployRequest, Progress
 
 if TYPE_CHECKING:
     from mlfn_local.client import LocalClient
@@ -62,7 +61,12 @@ class Pruned:
     freed_bytes: int
 
 
-_CAPABILITIES = Capabilities(scale_to_zero=True, traffic_split=True, logs_follow=True, revisions=True)
+_SETTINGS = frozenset(
+    ("concurrency", "target", "utilization", "min_scale", "max_scale", "window_s", "memory_bytes", "timeout_s", "env")
+)
+_CAPABILITIES = Capabilities(
+    scale_to_zero=True, traffic_split=True, logs_follow=True, revisions=True, images=False, settings=_SETTINGS
+)
 
 
 class LocalPlatform:
@@ -74,10 +78,11 @@ class LocalPlatform:
     def __init__(self, client: LocalClient) -> None:
         self._client = client
 
-    def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
-        """Make a revision of ``package`` serve as ``spec.name``."""
+    def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
+        """Make a revision of the request's model serve as ``spec.name``."""
         from mlfn_local.records import ModelFiles, signature_to_json
 
+        spec, package = request.spec, request.package
         model = ModelFiles(
             digest=package.digest,
             entry=package.entry,
@@ -91,7 +96,7 @@ class LocalPlatform:
             "settings": _settings_of(spec),
             "model": model.as_json(),
             "root": str(package.root.absolute()),
-            "wait": wait,
+            "wait": request.wait,
         }
         with _told():
             result = self._client.call("deploy", params, progress)
@@ -246,9 +251,7 @@ def _root(port: int) -> str:
 
 
 def _settings_of(spec: FunctionSpec) -> dict[str, Any]:
-    settings = asdict(spec)
-    del settings["name"]
-    return settings
+    return {each.name: getattr(spec, each.name) for each in fields(spec) if each.name in _SETTINGS}
 
 
 def _status_of(value: Mapping[str, Any]) -> FunctionStatus:

@@ -12,22 +12,31 @@ from typing import Any
 
 from mlfn.settings.values import (
     Kind,
+    architectures,
+    choice,
+    cores,
     duration,
     env_variables,
     flag,
     function_name,
     number,
+    object_annotations,
+    object_labels,
     path,
+    secret_variables,
     size,
     text,
+    warm,
     whole,
 )
 
 __all__ = [
     "FIELDS",
     "SECTIONS",
+    "ClusterSettings",
     "Field",
     "FunctionSettings",
+    "ImageSettings",
     "InvokeSettings",
     "LocalSettings",
     "ServeSettings",
@@ -35,9 +44,11 @@ __all__ = [
 ]
 
 
-def setting(kind: Kind, default: object, reason: str, *, unit: str = "", key: str = "", env: str = "") -> Any:
+def setting(
+    kind: Kind, default: object, reason: str, *, unit: str = "", key: str = "", env: str = "", short: str = ""
+) -> Any:
     """Return a dataclass field that carries what the resolver, the help texts and the reference say about it."""
-    about = {"kind": kind, "reason": reason, "unit": unit, "key": key, "env": env}
+    about = {"kind": kind, "reason": reason, "unit": unit, "key": key, "env": env, "short": short}
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=about)
     return field(default=default, metadata=about)
@@ -49,6 +60,9 @@ class FunctionSettings:
 
     name: str = setting(function_name(), "", "name of the function; unset, the stem of the model's file (or folder)")
     model: str = setting(path(), "", "model to deploy when the command names none; relative to the file it stands in")
+    metric: str = setting(
+        choice("concurrency", "rps"), "concurrency", "what the autoscaler counts: requests at once, or per second"
+    )
     concurrency: int = setting(
         whole(0, 1000), 0, "requests that one instance runs at once, 0 for no limit: ONNX Runtime runs several well"
     )
@@ -74,6 +88,13 @@ class FunctionSettings:
         unit="seconds",
         key="window",
     )
+    cpu_millis: int = setting(
+        cores(),
+        0,
+        "cores of one instance, 0 for the platform's own share: what a model needs is known only after it ran",
+        unit="thousandths of a core",
+        key="cpu",
+    )
     memory_bytes: int = setting(
         size(2**24, or_none=True),
         0,
@@ -89,6 +110,25 @@ class FunctionSettings:
         key="timeout",
     )
     env: Mapping[str, str] = setting(env_variables(), {}, "environment variables of the instances")
+    secret_env: Mapping[str, str] = setting(
+        secret_variables(),
+        {},
+        "environment variables out of the cluster's secrets: the value never passes through this machine",
+    )
+    warm: str = setting(warm(), "off", "how instances are kept warm: a plan, the period of pings, or not at all")
+    visibility: str = setting(
+        choice("public", "cluster"),
+        "public",
+        "who reaches it: all who reach the cluster's ingress (Knative's default), or only the cluster itself",
+    )
+    service_account: str = setting(text("NAME", "a name"), "", "service account of the instances; unset, the default")
+    image_pull_secret: str = setting(
+        text("NAME", "a name"), "", "secret with which the cluster pulls the image; unset, the service account's"
+    )
+    labels: Mapping[str, str] = setting(object_labels(), {}, "labels to put on the function's objects", key="label")
+    annotations: Mapping[str, str] = setting(
+        object_annotations(), {}, "annotations to put on the function's objects", key="annotation"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +156,68 @@ class LocalSettings:
     )
     port: int = setting(
         whole(0, 65535), 0, "port of the functions' addresses; 0 leaves the choice to the service, which keeps to it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSettings:
+    """How a model becomes a container image, and where it is pushed."""
+
+    registry: str = setting(
+        text("REGISTRY[/REPOSITORY]", "a registry such as registry.example.com/team"),
+        "",
+        "where images are pushed; none is assumed, since a push to the wrong place cannot be taken back",
+        env="MLFN_REGISTRY",
+        short="-r",
+    )
+    base: str = setting(
+        text("REFERENCE", "an image with Python, or oci:FOLDER"),
+        "docker.io/library/python:3.13-slim",
+        "the image below the function's own layers: public, kept, with a slim Python",
+        env="MLFN_BASE_IMAGE",
+    )
+    arch: str = setting(
+        architectures(),
+        "amd64",
+        "processors that the image is for: what most clusters have",
+    )
+    builder: str = setting(
+        choice("mlfn", "docker", "podman"), "mlfn", "what makes the image: mlfn itself, which needs no daemon"
+    )
+    lock: str = setting(path(), "", "pinned and hashed requirements of the image; unset, the runtime's own")
+    wheel_dir: str = setting(path(), "", "folder of wheels to take instead of asking a package index")
+    index_url: str = setting(
+        text("URL", "the URL of a package index"), "", "package index for the wheels; unset, what uv is set to, or PyPI"
+    )
+    ca_file: str = setting(
+        path(), "", "certificates (PEM) of a private authority, for registries and the package index"
+    )
+    plain_http: bool = setting(
+        flag(), False, "talk to the registry without TLS; off, except for registries on this machine"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """The Kubernetes cluster behind the platforms knative and kubernetes."""
+
+    namespace: str = setting(
+        text("NAMESPACE", "a namespace"), "", "namespace of the functions; unset, the context's", short="-n"
+    )
+    context: str = setting(text("CONTEXT", "a context"), "", "context of the kubeconfig; unset, its current one")
+    kubeconfig: str = setting(path(), "", "kubeconfig file; unset, KUBECONFIG, ~/.kube/config or the pod's account")
+    ingress: str = setting(
+        text("URL", "an address such as http://10.0.0.1"),
+        "",
+        "address of the ingress for `mlfn invoke`, where host names do not resolve; unset, it is looked for",
+        env="MLFN_INGRESS",
+    )
+    wait_timeout_s: float = setting(
+        duration(1, 3600),
+        600.0,
+        "longest wait for a deploy: Knative's own progress deadline",
+        unit="seconds",
+        key="wait_timeout",
     )
 
 
@@ -162,6 +264,8 @@ class Settings:
     function: FunctionSettings = field(default_factory=FunctionSettings)
     invoke: InvokeSettings = field(default_factory=InvokeSettings)
     local: LocalSettings = field(default_factory=LocalSettings)
+    image: ImageSettings = field(default_factory=ImageSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
 
 
@@ -179,6 +283,8 @@ class Field:
     env: str
     option: str
     """The command-line option that sets it."""
+    short: str
+    """Its short form, "" where it has none."""
     parameter: str
     """The name under which a command receives the option."""
 
@@ -187,6 +293,8 @@ SECTIONS: dict[str, type] = {
     "function": FunctionSettings,
     "invoke": InvokeSettings,
     "local": LocalSettings,
+    "image": ImageSettings,
+    "cluster": ClusterSettings,
     "serve": ServeSettings,
 }
 
@@ -210,6 +318,7 @@ def _describe(section: str, owner: type) -> dict[str, Field]:
             reason=about["reason"],
             env=env,
             option="--" + key.rpartition(".")[2].replace("_", "-"),
+            short=about["short"],
             parameter=key.replace(".", "_"),
         )
     return found

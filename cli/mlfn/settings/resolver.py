@@ -16,7 +16,7 @@ from pathlib import Path
 from mlfn.errors import InvalidInput
 from mlfn.nearest import nearest
 from mlfn.settings.fields import FIELDS, SECTIONS, Field, Settings
-from mlfn.settings.values import BadValue, read_variables, show
+from mlfn.settings.values import BadValue, show
 
 __all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "resolve_here", "user_file", "user_folder"]
 
@@ -52,6 +52,10 @@ class Resolved:
         prefix = f"{section}."
         found = {key: str(self.value(key)) for key in FIELDS if key.startswith(prefix)}
         return {key: value for key, value in found.items() if value}
+
+    def for_platform(self) -> dict[str, str]:
+        """Return what any platform may want to know of where it is: the sections ``local`` and ``cluster``."""
+        return {**self.texts("local"), **self.texts("cluster")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +205,9 @@ def _of_flags(flags: Mapping[str, object], folder: Path) -> Iterator[Source]:
 
 def _read(source: Source) -> object:
     field, value = FIELDS[source.key], source.value
-    if isinstance(field.default, dict) and isinstance(value, Mapping | tuple):
+    if field.kind.read_pairs and isinstance(value, Mapping | tuple):
         pairs = [f"{key}={text}" for key, text in value.items()] if isinstance(value, Mapping) else value
-        try:
-            return read_variables(pairs)
-        except ValueError as error:
-            raise BadValue(str(error)) from None
+        return field.kind.read_pairs(pairs)
     if not isinstance(value, str) or not value.strip():
         raise BadValue(f"expected {field.kind.expects}")
     found = field.kind.read(value.strip())

@@ -17,18 +17,23 @@ __all__ = [
     "FUNCTION_NAME",
     "BadValue",
     "Kind",
+    "architectures",
     "choice",
+    "cores",
     "corrected_name",
     "duration",
     "env_variables",
     "flag",
     "function_name",
     "number",
+    "object_annotations",
+    "object_labels",
     "path",
-    "read_variables",
+    "secret_variables",
     "show",
     "size",
     "text",
+    "warm",
     "whole",
 ]
 
@@ -37,6 +42,9 @@ _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._A-Za-z0-9]{1,253}")
+_OBJECT_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
+_LABEL = re.compile(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 
 
 class BadValue(ValueError):
@@ -58,6 +66,8 @@ class Kind:
     show: Callable[[Any], str]
     expects: str
     """What is accepted, as it stands in the reference."""
+    read_pairs: Callable[[Iterable[str]], dict[str, str]] | None = None
+    """How a kind of pairs reads them one by one, as flags and files give them."""
 
 
 def text(name: str = "TEXT", expects: str = "text") -> Kind:
@@ -184,25 +194,87 @@ def corrected_name(raw: str) -> str:
 
 def env_variables() -> Kind:
     """Return the kind of environment variables: several ``KEY=VALUE``, quoted as in a shell."""
+    return _pairs_kind("KEY=VALUE", "KEY=VALUE, KEY of letters, digits and '_'", _VARIABLE)
+
+
+def secret_variables() -> Kind:
+    """Return the kind of environment variables that come out of secrets: several ``NAME=SECRET/KEY``."""
+    return _pairs_kind("NAME=SECRET/KEY", "NAME=SECRET/KEY, NAME of letters, digits and '_'", _VARIABLE, _SECRET)
+
+
+def object_labels() -> Kind:
+    """Return the kind of Kubernetes labels: several ``KEY=VALUE``."""
+    expects = "KEY=VALUE, VALUE of at most 63 letters and digits, with '-', '_' and '.' between"
+    return _pairs_kind("KEY=VALUE", expects, _OBJECT_KEY, _LABEL)
+
+
+def object_annotations() -> Kind:
+    """Return the kind of Kubernetes annotations: several ``KEY=VALUE``, quoted as in a shell."""
+    return _pairs_kind("KEY=VALUE", "KEY=VALUE, KEY such as example.com/owner", _OBJECT_KEY)
+
+
+def _pairs_kind(name: str, expects: str, key: re.Pattern[str], value: re.Pattern[str] | None = None) -> Kind:
+    def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for pair in pairs:
+            left, equals, right = pair.partition("=")
+            if not equals or not key.fullmatch(left) or (value and not value.fullmatch(right)):
+                raise BadValue(f"expected {expects}, got {pair!r}")
+            found[left] = right
+        return found
 
     def read(raw: str) -> dict[str, str]:
         try:
-            return read_variables(shlex.split(raw))
+            pairs = shlex.split(raw)
         except ValueError as error:
-            raise BadValue(str(error)) from None
+            raise BadValue(f"expected {expects}: {str(error).lower()}") from None
+        return read_pairs(pairs)
 
-    return Kind("KEY=VALUE", read, _show_variables, "KEY=VALUE, several separated by spaces")
+    return Kind(name, read, _show_pairs, f"{expects}; several separated by spaces", read_pairs)
 
 
-def read_variables(pairs: Iterable[str]) -> dict[str, str]:
-    """Return environment variables out of ``KEY=VALUE`` texts."""
-    found: dict[str, str] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not _VARIABLE.fullmatch(key):
-            raise BadValue(f"expected KEY=VALUE, KEY of letters, digits and '_', got {pair!r}")
-        found[key] = value
-    return found
+def cores() -> Kind:
+    """Return the kind of processor shares, in thousandths of a core: ``500m``, ``0.5``, ``2``; 0 stands for none."""
+    expects = "cores such as 500m, 0.5 or 2, or 0 for none"
+
+    def read(raw: str) -> int:
+        match = re.fullmatch(r"(\d+)m|(\d+(?:\.\d{1,3})?)", raw)
+        if not match:
+            raise BadValue(f"expected {expects}")
+        return int(match[1]) if match[1] else round(float(match[2]) * 1000)
+
+    return Kind("CORES", read, lambda value: f"{value}m" if value else "0", expects)
+
+
+def architectures() -> Kind:
+    """Return the kind of processor lists: ``amd64``, ``arm64`` or both, kept in the order of the alphabet."""
+    expects = "amd64, arm64 or amd64,arm64"
+
+    def read(raw: str) -> str:
+        found = {each.strip() for each in raw.split(",")}
+        if not found <= {"amd64", "arm64"}:
+            near = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "arm64/v8": "arm64"}
+            corrected = ",".join(sorted({near.get(each, each) for each in found}))
+            raise BadValue(f"expected {expects}", corrected=corrected if corrected != raw else "")
+        return ",".join(sorted(found))
+
+    return Kind("ARCH[,ARCH]", read, str, expects)
+
+
+def warm() -> Kind:
+    """Return the kind of warm plans: ``off``, ``auto`` or the period of pings in whole seconds."""
+    period = duration(1, 3600, seconds_only=True)
+    expects = "off, auto, or the period of warm pings such as 45s"
+
+    def read(raw: str) -> str:
+        if raw in ("off", "auto"):
+            return raw
+        try:
+            return f"{period.read(raw)}s"
+        except BadValue:
+            raise BadValue(f"expected {expects}") from None
+
+    return Kind("auto|off|PERIOD", read, str, expects)
 
 
 def show(value: object) -> str:
@@ -210,8 +282,8 @@ def show(value: object) -> str:
     return "true" if value is True else "false" if value is False else str(value)
 
 
-def _show_variables(variables: Mapping[str, str]) -> str:
-    return " ".join(shlex.quote(f"{key}={value}") for key, value in sorted(variables.items()))
+def _show_pairs(pairs: Mapping[str, str]) -> str:
+    return " ".join(shlex.quote(f"{key}={value}") for key, value in sorted(pairs.items()))
 
 
 def _show_size(value: int) -> str:

@@ -36,6 +36,7 @@ def test_deploy_says_everything_in_json(run: Any, world: Any, model: Path) -> No
         "ready",
         "seconds",
         "findings",
+        "image",
     }
     assert told["schema"] == "mlfn.deployed/v1"
     assert (told["name"], told["revision"], told["previous"]) == ("echo", "echo-00001", None)
@@ -269,7 +270,7 @@ def test_describe_as_a_document(run: Any, deployed: Any) -> None:
     assert told["created_at"] == "2023-11-14T22:13:20.000Z"
     assert told["instances"][0]["started_at"] == told["created_at"]
     assert told["revisions"][0]["name"] == "echo-00001"
-    assert told["traffic"] == [{"revision": "echo-00001", "percent": 100}]
+    assert told["traffic"] == [{"revision": "echo-00001", "percent": 100, "tag": "", "url": ""}]
     assert told["last_errors"] == ["it was tired"]
     assert told["decisions"][0]["reason"] == "first request"
     assert told["signature"]["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]

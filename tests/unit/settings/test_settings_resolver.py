@@ -66,11 +66,33 @@ def test_flag_wins_over_environment_over_project_over_user_over_default(project:
     assert resolved.files == (project / "mlfn.yaml", Path(env["MLFN_CONFIG"]))
 
 
+SAMPLES = {
+    "NAME": "a-name",
+    "PATH": "/x",
+    "N": "7",
+    "NUMBER": "7",
+    "DURATION": "7s",
+    "SIZE": "32Mi",
+    "KEY=VALUE": "A=1",
+    "NAME=SECRET/KEY": "A=secret/key",
+    "HOST": "h",
+    "BOOLEAN": "true",
+    "CORES": "500m",
+    "ARCH[,ARCH]": "arm64",
+    "auto|off|PERIOD": "auto",
+    "REGISTRY[/REPOSITORY]": "registry.example.com/team",
+    "REFERENCE": "oci:base",
+    "NAMESPACE": "team",
+    "CONTEXT": "here",
+    "URL": "http://10.0.0.1",
+}
+"""A usable text of each kind; of a closed set of words, the last."""
+
+
 @pytest.mark.parametrize("key", FIELDS)
 def test_every_setting_has_its_environment_variable(key: str, project: Path, env: dict[str, str]) -> None:
     field = FIELDS[key]
-    sample = {"NAME": "a-name", "PATH": "/x", "N": "7", "NUMBER": "7", "DURATION": "7s", "SIZE": "32Mi"}
-    raw = sample.get(field.kind.name, {"KEY=VALUE": "A=1", "HOST": "h", "BOOLEAN": "true"}.get(field.kind.name, ""))
+    raw = SAMPLES.get(field.kind.name) or field.kind.name.split("|")[-1]
     resolved = resolve({}, {**env, field.env: f" {raw} "}, project)
     assert origin(resolved, key) == ("environment", field.env)
     assert resolved.value(key) == field.kind.read(raw) != field.default

@@ -6,7 +6,7 @@ It stands in the same table as the built-ins, as a package that somebody install
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from mlfn.errors import DeployFailed, MlfnError, NotFound
 from mlfn.function import (
@@ -22,7 +22,7 @@ from mlfn.function import (
     ScaleDecision,
     Traffic,
 )
-from mlfn.platforms import Capabilities, Progress
+from mlfn.platforms import Capabilities, DeployRequest, Progress
 
 CREATED_AT = 1_700_000_000.0
 
@@ -46,10 +46,18 @@ class MemoryPlatform:
     """Deploy to a dictionary."""
 
     name = "memory"
-    capabilities = Capabilities(scale_to_zero=False, traffic_split=False, logs_follow=True, revisions=True)
+    capabilities = Capabilities(
+        scale_to_zero=False,
+        traffic_split=False,
+        logs_follow=True,
+        revisions=True,
+        images=False,
+        settings=frozenset(each.name for each in fields(FunctionSpec)),
+    )
 
-    def deploy(self, spec: FunctionSpec, package: ModelPackage, *, wait: bool, progress: Progress) -> Deployed:
+    def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Keep the function."""
+        spec, package = request.spec, request.package
         WORLD.specs.append(spec)
         progress("starting instance")
         if WORLD.fails_with:
@@ -68,7 +76,7 @@ class MemoryPlatform:
             previous=before.revisions[-1].name if before else None,
             digest=package.digest,
             changed=changed,
-            ready=wait,
+            ready=request.wait,
             seconds={"start": 0.5},
             findings=package.findings,
         )
