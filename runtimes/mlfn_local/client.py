@@ -74,7 +74,7 @@ class LocalClient:
             with contextlib.suppress(OSError):
                 while connection.lines.readline():
                     pass
-        self._wait_unlocked()
+        self._wait_gone(connection.hello)
         return True
 
     def call(
@@ -150,7 +150,11 @@ class LocalClient:
             if again > deadline:
                 raise LocalError(Kind.UNREACHABLE, f"no service answers on {self.paths.control}")
 
-    def _wait_unlocked(self, timeout_s: float = 30.0) -> None:
+    def _wait_gone(self, service: wire.Hello, timeout_s: float = 30.0) -> None:
+        """Wait until a service that was asked to stop has let go of the folder.
+
+        Either nobody holds it then, or another one does: a command that was cut off by the stop has started it at once.
+        """
         import fcntl
 
         deadline = time.monotonic() + timeout_s
@@ -160,7 +164,10 @@ class LocalClient:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     return
                 except BlockingIOError:
-                    time.sleep(0.01)
+                    now = self.running()
+                if now is not None and (now.pid, now.started_at) != (service.pid, service.started_at):
+                    return
+                time.sleep(0.01)
         raise LocalError(Kind.TIMED_OUT, f"the local service was asked to stop but still runs ({self.paths.lock})")
 
 
