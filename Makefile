@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(shell command -v uv || echo .venv/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test check lint-fix bench fuzz lock docs clean
+.PHONY: help demo demo-down test e2e check lint-fix bench fuzz lock docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo-down: ## delete the demo's function and stop the local platform
 
 test: .venv/.dev ## every test that needs no cluster
 	$(BIN)/python -m pytest -q
+
+e2e: .venv/.dev ## the tests on a real cluster: KUBECONFIG's, or one built and started here (root, Go)
+	@sh tests/e2e/run $(E2E)
 
 check: .venv/.dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .
