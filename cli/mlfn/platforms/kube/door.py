@@ -15,9 +15,8 @@ from mlfn.platforms.kube.kinds import CONFIG_MAP, POD, Kind, Object, kind_of
 from mlfn.platforms.kube.labels import FIELD_MANAGER
 
 if TYPE_CHECKING:
-    import socket
-
     from mlfn.platforms.kube.link import Link
+    from mlfn.platforms.kube.port_forward import ForwardedSocket
 
 __all__ = ["Cluster", "ClusterDoor", "LogQuery", "Selection", "Sight", "connect"]
 
@@ -104,8 +103,8 @@ class ClusterDoor(Protocol):
     def may(self, verb: str, kind: Kind, *, namespace: str = "") -> bool:
         """Say whether the user may do ``verb`` with objects of a kind."""
 
-    def port_forward(self, pod: str, port: int) -> socket.socket:
-        """Return a connected socket to a port of a pod. Raises Unreachable."""
+    def port_forward(self, pod: str, port: int, *, namespace: str = "") -> ForwardedSocket:
+        """Return a connected socket to a port of a pod. Raises Unreachable, NotAuthorised, NotFound."""
 
     def raw(self, path: str) -> Any:
         """Return the JSON of ``GET path``, such as ``/apis/serving.knative.dev/v1``. Raises NotFound."""
@@ -246,9 +245,9 @@ class Cluster:
         answer = self._link.json("POST", path, "an access review", body=("application/json", review))
         return bool(answer["status"]["allowed"])
 
-    def port_forward(self, pod: str, port: int) -> socket.socket:
+    def port_forward(self, pod: str, port: int, *, namespace: str = "") -> ForwardedSocket:
         """Return a connected socket to a port of a pod."""
-        return self._link.port_forward(self.namespace, pod, port)
+        return self._link.port_forward(namespace or self.namespace, pod, port)
 
     def raw(self, path: str) -> Any:
         """Return the JSON of ``GET path``."""

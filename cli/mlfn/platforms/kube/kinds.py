@@ -18,9 +18,11 @@ __all__ = [
     "KNATIVE_INGRESS",
     "KNATIVE_SERVICE",
     "NAMESPACE",
+    "NODE",
     "PING_SOURCE",
     "POD",
     "POD_AUTOSCALER",
+    "POD_DISRUPTION_BUDGET",
     "REPLICA_SET",
     "RESOURCE_QUOTA",
     "REVISION",
@@ -66,8 +68,10 @@ SERVICE_ACCOUNT = Kind("v1", "ServiceAccount", "serviceaccounts")
 CONFIG_MAP = Kind("v1", "ConfigMap", "configmaps")
 RESOURCE_QUOTA = Kind("v1", "ResourceQuota", "resourcequotas")
 NAMESPACE = Kind("v1", "Namespace", "namespaces", namespaced=False)
+NODE = Kind("v1", "Node", "nodes", namespaced=False)
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 REPLICA_SET = Kind("apps/v1", "ReplicaSet", "replicasets")
+POD_DISRUPTION_BUDGET = Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets")
 CRON_JOB = Kind("batch/v1", "CronJob", "cronjobs")
 HORIZONTAL_POD_AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 ENDPOINT_SLICE = Kind("discovery.k8s.io/v1", "EndpointSlice", "endpointslices")

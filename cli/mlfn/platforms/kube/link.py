@@ -22,10 +22,10 @@ from mlfn.nearest import did_you_mean
 from mlfn.platforms.kube.refusals import refusal
 
 if TYPE_CHECKING:
-    import socket
-
     from kubernetes.client import ApiClient
     from urllib3 import BaseHTTPResponse
+
+    from mlfn.platforms.kube.port_forward import ForwardedSocket
 
 __all__ = ["Link"]
 
@@ -122,23 +122,27 @@ class Link:
         """Send a GET whose answer is read bit by bit; raises the foreign exceptions of urllib3."""
         return self._send("GET", path, query, None, read_s)
 
-    def port_forward(self, namespace: str, pod: str, port: int) -> socket.socket:
+    def port_forward(self, namespace: str, pod: str, port: int) -> ForwardedSocket:
         """Return a connected socket to a port of a pod."""
-        from kubernetes.client import ApiException, CoreV1Api
-        from kubernetes.stream import portforward
+        from kubernetes.stream.ws_client import create_websocket, get_websocket_url
+        from websocket import WebSocketBadStatusException, WebSocketException
 
-        client = self._client()
-        try:
-            forward = portforward(
-                CoreV1Api(client).connect_get_namespaced_pod_portforward, pod, namespace, ports=str(port)
-            )
-        except ApiException as error:
-            raise Unreachable(
-                f"port {port} of the pod {pod} cannot be forwarded: {error.reason}",
-                hints=(f"may you forward ports? kubectl auth can-i create pods/portforward -n {namespace}",),
-            ) from error
-        forwarded: socket.socket = forward.socket(port)
-        return forwarded
+        from mlfn.platforms.kube.port_forward import SUBPROTOCOL, forward
+
+        configuration = self._client().configuration
+        path = f"/api/v1/namespaces/{namespace}/pods/{pod}/portforward"
+        url = get_websocket_url(f"{configuration.host.rstrip('/')}{path}", [("ports", str(port))])
+        headers = {**_authorisation(configuration), "sec-websocket-protocol": SUBPROTOCOL}
+        what = f"port {port} of pods/{pod}"
+        with self._told("reach", what):
+            try:
+                opened = create_websocket(configuration, url, headers)
+            except WebSocketBadStatusException as error:
+                text = (error.resp_body or b"").decode(errors="replace")
+                raise refusal(error.status_code, text, "create", f"pods/portforward of {pod}") from error
+            except WebSocketException as error:
+                raise self.unreachable(error, f"reach {what}") from error
+            return forward(opened.sock)
 
     def _send(
         self, method: str, path: str, query: Mapping[str, str], body: tuple[str, Any] | None, read_s: float | None
