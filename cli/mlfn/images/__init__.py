@@ -3,6 +3,4 @@
 Sibling of ``mlfn.models`` and ``mlfn.platforms``: it knows neither. Cheap to import.
 """
 
-from __future__ import annotations
-
 __all__: list[str] = []
