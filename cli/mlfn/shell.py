@@ -20,7 +20,9 @@ __all__ = ["Ended", "redacted", "run"]
 
 COVERED = "****"
 _IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
-_NAMED = re.compile(r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[-_]?key|authorization)[\w-]*["']?[=:]\s*)\S+")
+_NAMED = re.compile(
+    r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[-_]?key|authorization)[\w-]*["']?[=:]\s*)\S+"""
+)
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 
 
