@@ -1,8 +1,15 @@
-"""The platforms that the suite runs against: one entry each, no other difference."""
+"""The platforms that the suite runs against: one entry each, no other difference.
+
+`make test` runs it on the local platform. MLFN_CONFORMANCE names others, separated by commas; `make e2e` runs it on
+those that need a cluster, which KUBECONFIG, MLFN_REGISTRY, MLFN_INGRESS and MLFN_BASE_IMAGE describe.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -11,9 +18,14 @@ from pathlib import Path
 import onnx
 import pytest
 
+from mlfn.delivery.deploy import Order
+from mlfn.delivery.deploy import deploy as deliver
 from mlfn.function import Answer, Deployed, FunctionSpec
 from mlfn.models import example_body, open_model
-from mlfn.platforms import DeployRequest, Platform
+from mlfn.platforms import Platform
+from mlfn.plugins import PLATFORMS as ENTRIES
+from mlfn.plugins import load
+from mlfn.settings.fields import ImageSettings
 
 
 @dataclass(frozen=True)
@@ -26,12 +38,14 @@ class Subject:
     """Another digest of the same model."""
     failing_model: Path
     """A model that loads and fails in every run."""
+    image: ImageSettings
+    """Where images go, on a platform of images."""
 
     def deploy(self, name: str = "conformance", model: Path | None = None, **spec: object) -> Deployed:
         """Deploy and wait."""
-        package = open_model(model or self.model)
         wanted = FunctionSpec(name, **spec)  # type: ignore[arg-type]  # the test names fields of the spec
-        return self.platform.deploy(DeployRequest(wanted, package), progress=lambda stage: None)
+        order = Order(model or self.model, wanted, self.image, wait_timeout_s=120)
+        return deliver(self.platform, order, progress=lambda stage: None)
 
     def invoke(self, name: str = "conformance") -> Answer:
         """Send the request that mlfn makes up from the model's signature."""
@@ -48,7 +62,7 @@ class Subject:
 
 
 @contextmanager
-def local_platform(folder: Path) -> Iterator[Platform]:
+def local_platform(folder: Path) -> Iterator[tuple[Platform, ImageSettings]]:
     """Give the embedded platform with a state of its own."""
     from mlfn.platforms import local
 
@@ -56,15 +70,38 @@ def local_platform(folder: Path) -> Iterator[Platform]:
         probe.bind(("127.0.0.1", 0))
         settings = {"local.state_dir": str(folder / "state"), "local.port": str(probe.getsockname()[1])}
     try:
-        yield local.connect(settings)
+        yield local.connect(settings), ImageSettings()
     finally:
         local.down(settings)
 
 
-PLATFORMS: dict[str, Callable[[Path], AbstractContextManager[Platform]]] = {"local": local_platform}
+def on_cluster(name: str) -> Callable[[Path], AbstractContextManager[tuple[Platform, ImageSettings]]]:
+    """Return what gives a platform of the cluster with a namespace of its own."""
+
+    @contextmanager
+    def platform(folder: Path) -> Iterator[tuple[Platform, ImageSettings]]:
+        kubeconfig, registry = os.environ["KUBECONFIG"], os.environ["MLFN_REGISTRY"]
+        namespace = f"conformance-{uuid.uuid4().hex[:8]}"
+        image = ImageSettings(registry=f"{registry}/conformance", base=os.environ["MLFN_BASE_IMAGE"], plain_http=True)
+        settings = {
+            "cluster.kubeconfig": kubeconfig,
+            "cluster.namespace": namespace,
+            "cluster.ingress": os.environ["MLFN_INGRESS"],
+        }
+        kubectl = ["kubectl", f"--kubeconfig={kubeconfig}"]
+        subprocess.run([*kubectl, "create", "namespace", namespace], check=True, timeout=60)
+        try:
+            yield load(ENTRIES, name)(settings), image
+        finally:
+            subprocess.run([*kubectl, "delete", "namespace", namespace, "--wait=false"], check=True, timeout=60)
+
+    return platform
 
 
-@pytest.fixture(params=sorted(PLATFORMS))
+PLATFORMS = {"local": local_platform, "knative": on_cluster("knative"), "kubernetes": on_cluster("kubernetes")}
+
+
+@pytest.fixture(params=os.environ.get("MLFN_CONFORMANCE", "local").split(","))
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     """Give each platform in turn."""
     repository = Path(__file__).resolve().parents[2]
@@ -77,5 +114,5 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     loaded.graph.initializer.append(onnx.helper.make_tensor("misfit", onnx.TensorProto.INT64, [2], [3, 7]))
     loaded.graph.output.append(onnx.helper.make_tensor_value_info("failing", onnx.TensorProto.FLOAT, None))
     onnx.save(loaded, failing)
-    with PLATFORMS[request.param](tmp_path) as platform:
-        yield Subject(platform, model, changed, failing)
+    with PLATFORMS[request.param](tmp_path) as (platform, image):
+        yield Subject(platform, model, changed, failing, image)
