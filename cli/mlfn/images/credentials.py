@@ -125,7 +125,8 @@ class _Helper:
     def ask(self, name: object, server: str) -> Credentials | None:
         """Ask ``docker-credential-NAME`` for the server's credentials; None = it has none, or cannot say."""
         if not isinstance(name, str) or not _HELPER_NAME.fullmatch(name):
-            return self._problem("a credential helper has a name that is no program's")
+            self._note("a credential helper has a name that is no program's")
+            return None
         program = f"docker-credential-{name}"
         try:
             done = subprocess.run(
@@ -137,13 +138,15 @@ class _Helper:
                 env=dict(self.environ),
             )
         except (FileNotFoundError, PermissionError):
-            return self._problem(f"{program} is not on PATH")
+            self._note(f"{program} is not on PATH")
+            return None
         except (OSError, subprocess.TimeoutExpired):
-            return self._problem(f"{program} did not answer")
+            self._note(f"{program} did not answer")
+            return None
         if done.returncode != 0:
             # What it prints may hold a secret; "not found" is its documented way to say that it has none.
             if b"credentials not found" not in done.stdout + done.stderr:
-                self._problem(f"{program} failed with exit code {done.returncode}")
+                self._note(f"{program} failed with exit code {done.returncode}")
             return None
         return self._credentials(program, done.stdout)
 
@@ -152,13 +155,14 @@ class _Helper:
             document = json.loads(answer)
             username, secret = str(document["Username"]), str(document["Secret"])
         except (ValueError, KeyError, TypeError):
-            return self._problem(f"{program} answered with something else than credentials")
+            self._note(f"{program} answered with something else than credentials")
+            return None
         if username == _TOKEN_USER:
             return Credentials(username, identity_token=secret)
         return Credentials(username, secret)
 
-    def _problem(self, what: str) -> None:
-        self.problems.append(f"{what} (named in {self.path})")
+    def _note(self, problem: str) -> None:
+        self.problems.append(f"{problem} (named in {self.path})")
 
 
 def _candidates(
