@@ -1,7 +1,8 @@
-"""Make the base image of the tests: Debian 12 with its Python 3.11, for amd64 and arm64, as an OCI layout.
+"""Make the base image of the tests: Debian with its Python, for amd64 and arm64, as an OCI layout.
 
     python tests/e2e/base_image.py                                   print the folder of the layout, made once
     python tests/e2e/base_image.py --push 127.0.0.1:5000/base/python:3.11     and push it (plain HTTP)
+    python tests/e2e/base_image.py --python 3.13                     of Debian 13 instead of 12
 
 Public images cannot be had everywhere that tests run; Debian's packages can. ``mmdebstrap`` (``apt-get install
 mmdebstrap``) downloads and unpacks them without running any of their scripts, so that the other architecture needs no
@@ -29,11 +30,10 @@ from typing import Any, NamedTuple
 __all__ = ["ARCHITECTURES", "build", "push"]
 
 ARCHITECTURES = ("amd64", "arm64")
-SUITE = "bookworm"
-PYTHON = "3.11"
-PACKAGES = (f"python{PYTHON}", "libstdc++6", "libgcc-s1")
+SUITES = {"3.11": "bookworm", "3.13": "trixie"}
+"""Python -> the Debian that has it."""
 LEFT_OUT = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/", "usr/share/lintian/", "var/")
-LINKS = {"usr/bin/python3": f"python{PYTHON}", "usr/bin/python": f"python{PYTHON}"}
+LINKS = ("usr/bin/python3", "usr/bin/python")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlfn-tests"
 RECIPE = "1"
 """Change it with anything here that changes the bytes: it is part of the cache's key."""
@@ -54,9 +54,10 @@ class Descriptor(NamedTuple):
         return {"mediaType": self.media_type, "digest": self.digest, "size": self.size, **more}
 
 
-def build(cache: Path = CACHE) -> Path:
+def build(python: str = "3.11", cache: Path = CACHE) -> Path:
     """Return the folder of the layout, made if this machine has none yet."""
-    key = hashlib.sha256(json.dumps([RECIPE, SUITE, PACKAGES, LEFT_OUT, sorted(LINKS.items())]).encode()).hexdigest()
+    recipe = json.dumps([RECIPE, SUITES[python], _packages(python), LEFT_OUT, LINKS])
+    key = hashlib.sha256(recipe.encode()).hexdigest()
     layout = cache / f"base-{key[:12]}"
     if layout.is_dir():
         return layout
@@ -64,9 +65,9 @@ def build(cache: Path = CACHE) -> Path:
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
         made = Path(temporary, "layout")
         (made / "blobs" / "sha256").mkdir(parents=True)
-        manifests = [_architecture(made, architecture, Path(temporary)) for architecture in ARCHITECTURES]
+        manifests = [_architecture(made, python, architecture, Path(temporary)) for architecture in ARCHITECTURES]
         index = _write(made, INDEX, {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
-        named = index.as_json(annotations={"org.opencontainers.image.ref.name": PYTHON})
+        named = index.as_json(annotations={"org.opencontainers.image.ref.name": python})
         (made / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         (made / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
         try:
@@ -77,7 +78,11 @@ def build(cache: Path = CACHE) -> Path:
     return layout
 
 
-def _architecture(layout: Path, architecture: str, temporary: Path) -> dict[str, object]:
+def _packages(python: str) -> tuple[str, ...]:
+    return (f"python{python}", "libstdc++6", "libgcc-s1")
+
+
+def _architecture(layout: Path, python: str, architecture: str, temporary: Path) -> dict[str, object]:
     """Unpack the packages of one architecture and write its blobs; return the entry of the index."""
     if shutil.which("mmdebstrap") is None:
         raise SystemExit(
@@ -85,13 +90,14 @@ def _architecture(layout: Path, architecture: str, temporary: Path) -> dict[str,
         )
     unpacked = temporary / f"{architecture}.tar"
     command = ["mmdebstrap", "--quiet", "--variant=extract", f"--architectures={architecture}"]
-    command += [f"--include={','.join(PACKAGES)}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
-    done = subprocess.run([*command, SUITE, str(unpacked)], capture_output=True, text=True, check=False)
+    command += [f"--include={','.join(_packages(python))}", "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr"]
+    done = subprocess.run([*command, SUITES[python], str(unpacked)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"error: {' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
-    layer, diff_id = _layer(unpacked, layout)
+    layer, diff_id = _layer(unpacked, python, layout)
     unpacked.unlink()
     platform = {"architecture": architecture, "os": "linux"} | ({"variant": "v8"} if architecture == "arm64" else {})
+    made_by = f"mmdebstrap {SUITES[python]} {' '.join(_packages(python))}"
     environment = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
     configuration = _write(
         layout,
@@ -100,7 +106,7 @@ def _architecture(layout: Path, architecture: str, temporary: Path) -> dict[str,
             **platform,
             "config": {"Env": environment, "Cmd": ["python3"]},
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": f"mmdebstrap {SUITE} {' '.join(PACKAGES)}"}],
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": made_by}],
             "created": "1970-01-01T00:00:00Z",
         },
     )
@@ -113,7 +119,7 @@ def _architecture(layout: Path, architecture: str, temporary: Path) -> dict[str,
     return _write(layout, MANIFEST, manifest).as_json(platform=platform)
 
 
-def _layer(unpacked: Path, layout: Path) -> tuple[Descriptor, str]:
+def _layer(unpacked: Path, python: str, layout: Path) -> tuple[Descriptor, str]:
     """Write what is kept of a tar as a compressed layer: sorted, of root, without times."""
     plain = io.BytesIO()
     with tarfile.open(unpacked) as source, tarfile.open(fileobj=plain, mode="w", format=tarfile.PAX_FORMAT) as target:
@@ -123,7 +129,7 @@ def _layer(unpacked: Path, layout: Path) -> tuple[Descriptor, str]:
                 continue
             kept = tarfile.TarInfo(name)
             if name in LINKS:
-                kept.type, kept.linkname, kept.mode = tarfile.SYMTYPE, LINKS[name], 0o777
+                kept.type, kept.linkname, kept.mode = tarfile.SYMTYPE, f"python{python}", 0o777
                 target.addfile(kept)
                 continue
             member = members[name]
@@ -195,8 +201,9 @@ def main() -> int:
     """Make the layout, print its folder, push it where asked."""
     parser = argparse.ArgumentParser(description="Make the base image of the tests.")
     parser.add_argument("--push", metavar="HOST:PORT/REPOSITORY:TAG", help="push it over plain HTTP")
+    parser.add_argument("--python", choices=sorted(SUITES), default="3.11", help="which Python (default: %(default)s)")
     asked = parser.parse_args()
-    layout = build()
+    layout = build(asked.python)
     print(layout)
     if asked.push:
         print(push(layout, asked.push))
