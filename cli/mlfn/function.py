@@ -258,6 +258,8 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes
     seconds: float
+    via: str = ""
+    """The way that led to the function, where there is more than one: its address, an ingress, a port-forward."""
 
 
 @dataclass(frozen=True, slots=True)
