@@ -27,7 +27,8 @@ def first_connected(places: Sequence[Place], timeout_s: float) -> socket.socket:
     attempt = _Attempt(timeout_s)
     for place in places:
         threading.Thread(target=attempt.run, args=(place,), name=f"connect {place[0]}", daemon=True).start()
-    until, refusals = time.monotonic() + timeout_s, []
+    until = time.monotonic() + timeout_s
+    refusals: list[OSError] = []
     while len(refusals) < len(places) and (left := until - time.monotonic()) > 0:
         try:
             outcome = attempt.outcomes.get(timeout=left)

@@ -1,8 +1,8 @@
 """Find a way to a function of a cluster from wherever one sits, send one request along it, and say which way it was.
 
 A :class:`Way` opens a connection or says why it does not lead there. :func:`send` takes the first that opens: ways are
-tried in order and made lazily, each within seconds, and the request is sent once. Nothing is remembered. Which ways there
-are, the platform says; what is sent and answered passes unchanged.
+tried in order and made lazily, each within seconds, and the request is sent once. Nothing is remembered. Which ways
+there are, the platform says; what is sent and answered passes unchanged.
 """
 
 from __future__ import annotations
@@ -208,8 +208,8 @@ def _endpoints(door: ClusterDoor, namespace: str, service: str) -> list[_Endpoin
     found = []
     for each in slices:
         port = _http_port({"ports": [port for port in each.get("ports") or () if port.get("port")]})
-        for endpoint in each.get("endpoints") or () if port else ():
-            if (endpoint.get("conditions") or {}).get("ready") is not False:
+        for endpoint in each.get("endpoints") or ():
+            if port and (endpoint.get("conditions") or {}).get("ready") is not False:
                 target = endpoint.get("targetRef") or {}
                 pod = target.get("name", "") if target.get("kind") == "Pod" else ""
                 found += [_Endpoint(address, port["port"], pod) for address in endpoint["addresses"]]
