@@ -43,5 +43,5 @@ def render(name: str, values: Mapping[str, object]) -> str:
         return environment.get_template(name).render(values)
     except jinja2.TemplateNotFound as error:
         raise TemplateError(f"no template is called {name!r}; there are {', '.join(names())}") from error
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, ValueError) as error:  # a filter refuses a value that its language cannot hold
         raise TemplateError(f"the template {name} cannot be filled in: {error}") from error

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable
 
-__all__ = ["FILTERS", "comment", "systemd", "yaml"]
+__all__ = ["FILTERS", "comment", "dockerfile", "systemd", "yaml"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
@@ -30,4 +30,17 @@ def systemd(value: object) -> str:
     return '"' + "".join(escapes.get(character, character) for character in str(value)) + '"'
 
 
-FILTERS: dict[str, Callable[..., str]] = {"comment": comment, "systemd": systemd, "yaml": yaml}
+def dockerfile(value: object) -> str:
+    """Return a text as one word of ENV or LABEL: nothing in it is expanded. Raises ValueError for a line's end."""
+    text = str(value)
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"a Dockerfile cannot hold a value of several lines: {text!r}")
+    return '"' + "".join("\\" + character if character in '\\"$' else character for character in text) + '"'
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "comment": comment,
+    "dockerfile": dockerfile,
+    "systemd": systemd,
+    "yaml": yaml,
+}

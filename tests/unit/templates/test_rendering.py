@@ -31,6 +31,21 @@ SECTIONS: list[dict[str, Any]] = [
 ]
 
 VALUES: dict[str, dict[str, object]] = {
+    "Dockerfile.j2": {
+        "name": "iris",
+        "engine": "docker",
+        "architecture": "arm64",
+        "base": "registry.example.com/python:3.13",
+        "layers": [{"file": "runtime.tar", "what": "runtime: the server"}],
+        "environment": {"B": 'a "quoted" $word\\', "A": "plain"},
+        "labels": {"dev.mlfn.name": "iris"},
+        "working_folder": "/",
+        "user": "65532:65532",
+        "ports": ["8080/tcp"],
+        "stop_signal": "SIGTERM",
+        "entrypoint": ["python3", "-m", "mlfn_runtime"],
+        "command": [],
+    },
     "mlfn.yaml.j2": {"sections": SECTIONS},
     "mlfn-local.service.j2": {"mlfn": "/usr/bin/mlfn", "state_dir": "/var/lib/mlfn"},
 }
@@ -93,6 +108,20 @@ def test_the_unit_is_what_systemd_reads() -> None:
 
 def test_the_unit_leaves_the_state_folder_to_mlfn() -> None:
     assert "--state-dir" not in render("mlfn-local.service.j2", {"mlfn": "mlfn", "state_dir": ""})
+
+
+def test_a_dockerfile_expands_nothing() -> None:
+    lines = render("Dockerfile.j2", VALUES["Dockerfile.j2"]).splitlines()
+    assert [line for line in lines if line.startswith("ENV")] == [
+        'ENV A="plain"',
+        r'ENV B="a \"quoted\" \$word\\"',
+    ]
+    assert lines[-2:] == ['ENTRYPOINT ["python3", "-m", "mlfn_runtime"]', "CMD []"]
+
+
+def test_a_dockerfile_cannot_hold_lines() -> None:
+    with pytest.raises(TemplateError, match="several lines"):
+        render("Dockerfile.j2", VALUES["Dockerfile.j2"] | {"environment": {"A": "a\nRUN id"}})
 
 
 @given(st.text())
