@@ -6,11 +6,12 @@ One deploy of a function at a time. Being cancelled (the client is gone) is one 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlfn_local import logs
@@ -18,7 +19,7 @@ from mlfn_local.errors import Kind, LocalError
 from mlfn_local.functions import Functions
 from mlfn_local.ledger import unbroken
 from mlfn_local.process import Ending
-from mlfn_local.records import ErrorRecord, FunctionSettings, ModelFiles, RevisionRecord, RevisionState
+from mlfn_local.records import ErrorRecord, FunctionSettings, Keep, ModelFiles, RevisionRecord, RevisionState
 
 __all__ = ["Deployer", "Outcome", "Request"]
 
@@ -40,6 +41,7 @@ class Request:
     model: ModelFiles
     settings: FunctionSettings
     wait: bool
+    keep: Keep = field(default_factory=Keep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,10 @@ class Deployer:
         handed_on = False
         try:
             began_s = time.monotonic()
+            self._refuse_address(request.function)
             same = self._unchanged(request)
             if same is not None:
+                await self._functions.keep(request.function, request.keep)
                 return Outcome(same.name, same.name, False, True, {"total": time.monotonic() - began_s})
             progress("copying model")
             async with self.storing:
@@ -107,6 +111,15 @@ class Deployer:
             if not handed_on:
                 del self._busy[request.function]
 
+    @contextlib.contextmanager
+    def alone(self, function: str) -> Iterator[None]:
+        """Keep deploys of a function out meanwhile. Raises LocalError while one is under way."""
+        self._claim(function, "")
+        try:
+            yield
+        finally:
+            del self._busy[function]
+
     def resume(self, record: RevisionRecord) -> None:
         """Go on with an unattended deploy that the end of a service interrupted."""
         self._claim(record.function, record.model.digest)
@@ -135,11 +148,20 @@ class Deployer:
             raise self._conflict(function)
         self._busy[function] = digest
 
+    def _refuse_address(self, function: str) -> None:
+        """Refuse a new function whose name is the address of another one's tag."""
+        if self._functions.find(function) is None and function in self._functions.addresses:
+            raise LocalError(
+                Kind.CONFLICT,
+                f"the name {function} is the address of another function's tag (TAG-NAME)",
+                hints=("choose another name: --name NAME", "or remove the tag: mlfn traffic NAME --untag TAG"),
+            )
+
     @staticmethod
     def _conflict(function: str) -> LocalError:
         return LocalError(
             Kind.CONFLICT,
-            f"another deploy of {function} is under way",
+            f"another deploy or change of traffic of {function} is under way",
             hints=(f"wait for it: mlfn describe {function}",),
         )
 
@@ -151,7 +173,7 @@ class Deployer:
     def _unchanged(self, request: Request) -> RevisionRecord | None:
         record = self._functions.find(request.function)
         latest = record.latest if record is not None else None
-        if record is None or latest is None or len(record.traffic) != 1:
+        if record is None or latest is None or record.shares[latest.name] != 100:
             return None
         same = latest.model.digest == request.model.digest and latest.model.entry == request.model.entry
         if same and latest.settings == request.settings and self._functions.content.holds(latest.model):
@@ -175,7 +197,12 @@ class Deployer:
     async def _record(self, request: Request) -> RevisionRecord:
         recording = asyncio.ensure_future(
             self._functions.ledger.call(
-                self._state.add_pending, request.function, request.model, request.settings, attended=request.wait
+                self._state.add_pending,
+                request.function,
+                request.model,
+                request.settings,
+                attended=request.wait,
+                keep=request.keep,
             )
         )
         try:

@@ -6,20 +6,29 @@ The database is changed first; memory follows only when that has succeeded.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mlfn_local import logs
 from mlfn_local.content import ContentStore
 from mlfn_local.errors import Kind, LocalError
 from mlfn_local.ledger import Ledger
-from mlfn_local.records import FunctionRecord, RevisionRecord, RevisionState, Share
+from mlfn_local.records import FunctionRecord, Keep, RevisionRecord, Share
 from mlfn_local.revision import Place, RevisionAtWork
 from mlfn_local.router import Route, Router
 
-__all__ = ["Functions"]
+if TYPE_CHECKING:
+    from mlfn_local.gate import Gate
+
+__all__ = ["Functions", "address"]
 
 REMOVAL_GRACE_S = 5.0
 """Time for a deleted function's requests to finish."""
+
+
+def address(function: str, tag: str) -> str:
+    """Return the name under which a tag is reached, in place of the function's own: Knative's form of it."""
+    return f"{tag}-{function}"
 
 
 class Functions:
@@ -61,9 +70,10 @@ class Functions:
         """Return one function, None when it is not there."""
         return self._records.get(name)
 
-    def working(self, revision: str) -> RevisionAtWork | None:
-        """Return a revision at work."""
-        return self._at_work.get(revision)
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Return the names under which functions and their tags are reached."""
+        return frozenset(self._router.routes)
 
     # -- what changes -------------------------------------------------------------------------------------------------
 
@@ -92,32 +102,36 @@ class Functions:
         if record is not None:
             self._take(record)
         else:
-            self._records.pop(name, None)
-            self._router.routes.pop(name, None)
+            self._forget(name)
+
+    def wake(self, record: RevisionRecord) -> RevisionAtWork:
+        """Put an old revision to work again, without traffic."""
+        at_work = self._at_work.get(record.name)
+        if at_work is None or (at_work.retired and at_work.settled):
+            return self.begin(record)
+        at_work.restore()
+        return at_work
 
     async def switch(self, name: str, revision: str) -> None:
         """Give a revision that has proved itself all traffic of its function; what served before is drained."""
         await self.ledger.call(self.ledger.state.make_serve, name, revision)
         await self.refresh(name)
 
-    async def split(self, name: str, shares: Iterable[Share]) -> tuple[Share, ...]:
-        """Set the shares of a function's revisions. Raises LocalError."""
-        record, wanted = self.get(name), tuple(shares)
-        ready = {r.name for r in record.revisions if r.state is RevisionState.READY}
-        unknown = [share.revision for share in wanted if share.revision not in ready]
-        if unknown:
-            raise LocalError(
-                Kind.INVALID_INPUT,
-                f"{name} has no ready revision {', '.join(unknown)}; ready revisions: {', '.join(sorted(ready))}",
-            )
-        total = sum(share.percent for share in wanted)
-        if total != 100 or any(not 0 <= share.percent <= 100 for share in wanted):
-            raise LocalError(Kind.INVALID_INPUT, f"the shares of {name} sum to {total}, expected 100")
-        if len({share.revision for share in wanted}) != len(wanted):
-            raise LocalError(Kind.INVALID_INPUT, f"a revision of {name} is named twice")
-        await self.ledger.call(self.ledger.state.set_traffic, name, wanted)
+    async def split(self, name: str, shares: Sequence[Share]) -> None:
+        """Set the shares and tags of a function's revisions, all of them ready; what served before is drained."""
+        await self.ledger.call(self.ledger.state.set_traffic, name, shares)
         await self.refresh(name)
-        return self.get(name).traffic
+
+    async def keep(self, name: str, keep: Keep) -> None:
+        """Set which old revisions of a function stay."""
+        if await self.ledger.call(self.ledger.state.set_keep, name, keep):
+            await self.refresh(name)
+
+    async def drop_old(self) -> None:
+        """Remove the revisions that have become too old to be kept."""
+        if await self.ledger.call(self.ledger.state.drop_old):
+            for record in self.records:
+                await self.refresh(record.name)
 
     async def drop(self, revision: str, function: str) -> None:
         """Remove a revision that never served, and its function where that has no other."""
@@ -141,8 +155,7 @@ class Functions:
         """Delete a function: no new requests, those under way finish, then its instances end. Raises LocalError."""
         record = self.get(name)
         await self.ledger.call(self.ledger.state.remove_function, name)
-        self._records.pop(name, None)
-        self._router.routes.pop(name, None)
+        self._forget(name)
         names = {revision.name for revision in record.revisions}
         leaving = [self._at_work.pop(r) for r in list(self._at_work) if r in names]
         await asyncio.gather(*(self._close(revision) for revision in leaving))
@@ -183,24 +196,37 @@ class Functions:
     # -- memory follows the database ----------------------------------------------------------------------------------
 
     def _take(self, record: FunctionRecord) -> None:
+        before = self._records.get(record.name)
         self._records[record.name] = record
-        percents = {share.revision: share.percent for share in record.traffic}
-        serving: list[tuple[int, RevisionAtWork]] = []
+        shares = record.shares
+        gates: dict[str, Gate] = {}
         for revision in record.revisions:
-            percent = percents.get(revision.name, 0)
-            if percent > 0:
+            if revision.name in shares:
                 at_work = self._at_work.get(revision.name)
                 if at_work is None or at_work.retired:
                     at_work = self._at_work[revision.name] = self._take_up(revision, at_work)
-                serving.append((percent, at_work))
-        missing = "" if serving else f"function {record.name} has no ready revision yet"
+                gates[revision.name] = at_work.gate
         # The requests that come from now on go to the new gates; only then is anything drained.
-        self._router.routes[record.name] = Route([(percent, r.gate) for percent, r in serving], missing)
+        serving = [(percent, gates[name]) for name, percent in shares.items() if percent]
+        missing = "" if serving else f"function {record.name} has no ready revision yet"
+        self._router.routes[record.name] = Route(serving, missing)
+        for tag, revision_name in record.tags.items():
+            self._router.routes[address(record.name, tag)] = Route([(100, gates[revision_name])])
+        for tag in before.tags if before is not None else ():
+            if tag not in record.tags:
+                self._router.routes.pop(address(record.name, tag), None)
         known = {revision.name: revision.state for revision in record.revisions}
         for at_work in self.at_work:
-            of_this = at_work.record.function == record.name
-            if of_this and not percents.get(at_work.record.name) and known.get(at_work.record.name) != "pending":
+            if at_work.record.function != record.name or at_work.proving:
+                continue
+            if at_work.record.name not in shares and known.get(at_work.record.name) != "pending":
                 at_work.retire("the traffic goes to another revision")
+
+    def _forget(self, name: str) -> None:
+        record = self._records.pop(name, None)
+        self._router.routes.pop(name, None)
+        for tag in record.tags if record is not None else ():
+            self._router.routes.pop(address(name, tag), None)
 
     def _take_up(self, record: RevisionRecord, before: RevisionAtWork | None) -> RevisionAtWork:
         if before is not None:

@@ -13,6 +13,7 @@ __all__ = [
     "ErrorRecord",
     "FunctionRecord",
     "FunctionSettings",
+    "Keep",
     "ModelFiles",
     "RevisionRecord",
     "RevisionState",
@@ -95,10 +96,25 @@ class RevisionRecord:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """Say which share of requests a revision gets."""
+    """Say which share of requests a revision gets, and under which tag it is reached alone."""
 
     revision: str
     percent: int
+    tag: str = ""
+    """A revision with several tags has one entry for each; its shares add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Say which old revisions of a function stay to go back to: those without traffic and without a tag.
+
+    Whatever is said here, the one that lost its traffic last stays: it is what a rollback goes to.
+    """
+
+    revisions: int = 10
+    """This many, those first that served last: enough to find the good one in a bad week."""
+    age_s: float = 30 * 86400.0
+    """For this long after they served last: what nobody went back to in a month is not missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +129,22 @@ class FunctionRecord:
     @property
     def latest(self) -> RevisionRecord | None:
         """Return the revision with the largest share, the newest of them where several have it."""
-        shares = {share.revision: share.percent for share in self.traffic}
+        shares = self.shares
         serving = [revision for revision in self.revisions if shares.get(revision.name, 0) > 0]
         return max(serving, key=lambda r: (shares[r.name], r.name), default=None)
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """Return the percentage of each revision that has traffic or a tag."""
+        found: dict[str, int] = {}
+        for share in self.traffic:
+            found[share.revision] = found.get(share.revision, 0) + share.percent
+        return found
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return the revision of each tag."""
+        return {share.tag: share.revision for share in self.traffic if share.tag}
 
 
 @dataclass(frozen=True, slots=True)

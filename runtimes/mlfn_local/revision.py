@@ -101,6 +101,11 @@ class RevisionAtWork:
         return is_crash_loop(self.failures)
 
     @property
+    def proving(self) -> bool:
+        """Say whether somebody waits for an instance, to send traffic then."""
+        return self._outcome is not None
+
+    @property
     def retired(self) -> bool:
         """Say whether the traffic goes elsewhere."""
         return self._retired
@@ -113,15 +118,28 @@ class RevisionAtWork:
     # -- what others ask for ------------------------------------------------------------------------------------------
 
     async def prove(self) -> Ending | None:
-        """Start the first instance; return None when it is ready, or how it ended. Nothing is repaired here."""
+        """Have an instance ready before any traffic comes; return None then, or how the first one ended.
+
+        Nothing is repaired here.
+        """
+        if self.gate.ready:
+            return None
         assert self._outcome is None
         self._outcome = asyncio.get_running_loop().create_future()
-        self._note(1, "initial scale 1")
-        self._start()
+        if self._desired == 0:
+            self._note(1, self._foresee())
+        self._reconcile()
         try:
             return await self._outcome
         finally:
             self._outcome = None
+
+    def _foresee(self) -> str:
+        """Return why one instance is wanted; the scaler of a revision that has run before must know, or it ends it."""
+        if self._scaler.scale.desired > 0:
+            return "initial scale 1"
+        self._scaler.first_request(self._place.clock())
+        return "traffic is about to come"
 
     def resume(self) -> None:
         """Start what must always run, after the service itself started."""
@@ -295,7 +313,8 @@ class RevisionAtWork:
             self._lost += 1
             self._schedule(LOST_WAIT_S)
             return
-        if self._outcome is not None and not self._outcome.done():
+        # One that was drained before ends beside the one that is awaited.
+        if self._outcome is not None and not self._outcome.done() and not (ending.expected and self._instances):
             self._outcome.set_result(ending)
             return
         if ending.expected:

@@ -22,17 +22,18 @@ from mlfn_local.content import ContentStore
 from mlfn_local.control import Control, Progress
 from mlfn_local.deploying import ENV_LIMIT_BYTES, Deployer, Request
 from mlfn_local.errors import Kind, LocalError
-from mlfn_local.functions import Functions
+from mlfn_local.functions import Functions, address
 from mlfn_local.ledger import Ledger, unbroken
 from mlfn_local.memory import proportional_bytes, sweep_groups
 from mlfn_local.paths import StatePaths
-from mlfn_local.records import FunctionSettings, ModelFiles, RevisionState, Share
+from mlfn_local.records import FunctionSettings, Keep, ModelFiles, RevisionState, Share
 from mlfn_local.revision import Place
 from mlfn_local.router import DEFAULT_PORT, Router
 from mlfn_local.scaling import RevisionScaler
 from mlfn_local.starter import Starter
 from mlfn_local.state import State
 from mlfn_local.status import describe
+from mlfn_local.traffic import move_traffic
 from mlfn_runtime.limits import cores_here
 
 __all__ = ["Service", "ServiceSettings"]
@@ -42,6 +43,8 @@ _log = logging.getLogger("mlfn_local")
 _NAME = re.compile("[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 WATCH_S = 0.2
 """How often the memory of instances without a cgroup is looked at."""
+DROP_OLD_BEATS = 600
+"""How often revisions that have become too old are looked for: their ages are counted in days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Service:
             _log.warning("removed revision %s: its deploy was interrupted", name)
         await self._listen()
         await self.functions.load()
+        await self.functions.drop_old()
         self.functions.forget_logs()
         for function in self.functions.records:
             for revision in function.revisions:
@@ -173,6 +177,8 @@ class Service:
             self.functions.tick()
         if self._beats % 5 == 0:
             self.router.sweep()
+        if self._beats % DROP_OLD_BEATS == 0:
+            await self.functions.drop_old()
         await self._ledger.flush()
 
     async def _keep_time(self) -> None:
@@ -204,7 +210,12 @@ class Service:
         name = str(params["name"])
         _check(name, settings)
         request = Request(
-            name, Path(params["root"]), ModelFiles.from_json(params["model"]), settings, bool(params["wait"])
+            function=name,
+            root=Path(params["root"]),
+            model=ModelFiles.from_json(params["model"]),
+            settings=settings,
+            wait=bool(params["wait"]),
+            keep=Keep(**params["keep"]),
         )
         outcome = await self._deployer.deploy(request, progress)
         return {**asdict(outcome), "url": f"http://127.0.0.1:{self.router.port}/{name}"}
@@ -224,12 +235,21 @@ class Service:
         return [await self._describe(record.name) for record in self.functions.records]
 
     async def _route(self, params: dict[str, Any], _: Progress) -> object:
-        self.functions.get(str(params["name"]))
-        return {"port": self.router.port}
+        """Tell where a function is reached, or one of its tags."""
+        record, tag = self.functions.get(str(params["name"])), str(params.get("tag", ""))
+        if tag and tag not in record.tags:
+            known = ", ".join(sorted(record.tags)) or "none"
+            raise LocalError(
+                Kind.NOT_FOUND,
+                f"{record.name} has no tag {tag!r}; tags: {known}",
+                hints=(f"mlfn traffic {record.name} --tag REVISION={tag}",),
+            )
+        return {"port": self.router.port, "address": address(record.name, tag) if tag else record.name}
 
     async def _traffic(self, params: dict[str, Any], _: Progress) -> object:
-        shares = [Share(str(share["revision"]), int(share["percent"])) for share in params["split"]]
-        return [asdict(share) for share in await self.functions.split(str(params["name"]), shares)]
+        shares = [Share(str(each["revision"]), int(each["percent"]), str(each["tag"])) for each in params["split"]]
+        split = await move_traffic(self.functions, self._deployer, str(params["name"]), shares)
+        return {"port": self.router.port, "traffic": [asdict(share) for share in split]}
 
     async def _remove(self, params: dict[str, Any], _: Progress) -> object:
         name = str(params["name"])

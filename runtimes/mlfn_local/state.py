@@ -20,6 +20,7 @@ from mlfn_local.records import (
     ErrorRecord,
     FunctionRecord,
     FunctionSettings,
+    Keep,
     ModelFiles,
     RevisionRecord,
     RevisionState,
@@ -27,14 +28,13 @@ from mlfn_local.records import (
     Share,
 )
 
-__all__ = ["KEPT_DECISIONS", "KEPT_ERRORS", "KEPT_REVISIONS", "State"]
+__all__ = ["KEPT_DECISIONS", "KEPT_ERRORS", "State"]
 
 KEPT_DECISIONS = 200
 """Scale decisions kept for each function."""
 KEPT_ERRORS = 50
 """Errors kept for each function."""
-KEPT_REVISIONS = 10
-"""Revisions without traffic kept for each function, newest first, to go back to."""
+KEEP = Keep()
 
 _MIGRATIONS: tuple[str, ...] = (
     """
@@ -71,6 +71,22 @@ _MIGRATIONS: tuple[str, ...] = (
         revision TEXT NOT NULL, at REAL NOT NULL, message TEXT NOT NULL
     ) STRICT;
     CREATE INDEX errors_by_function ON errors (function, id);
+    """,
+    """
+    ALTER TABLE functions ADD COLUMN keep_revisions INTEGER NOT NULL DEFAULT 10;
+    ALTER TABLE functions ADD COLUMN keep_age_s REAL NOT NULL DEFAULT 2592000;
+    ALTER TABLE revisions ADD COLUMN served_at REAL NOT NULL DEFAULT 0;
+    UPDATE revisions SET served_at = created_at;
+    CREATE TABLE shares (
+        function TEXT NOT NULL REFERENCES functions (name) ON DELETE CASCADE,
+        revision TEXT NOT NULL REFERENCES revisions (name) ON DELETE CASCADE,
+        percent INTEGER NOT NULL CHECK (percent BETWEEN 0 AND 100),
+        tag TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (function, revision, tag)
+    ) STRICT;
+    CREATE UNIQUE INDEX shares_by_tag ON shares (function, tag) WHERE tag <> '';
+    INSERT INTO shares (function, revision, percent) SELECT function, revision, percent FROM traffic;
+    DROP TABLE traffic;
     """,
 )
 """Each entry brings the schema one version further; never change one that was released."""
@@ -148,7 +164,9 @@ class State:
             "WHERE function = ? ORDER BY name",
             (name,),
         )
-        shares = self._db.execute("SELECT revision, percent FROM traffic WHERE function = ? ORDER BY revision", (name,))
+        shares = self._db.execute(
+            "SELECT revision, percent, tag FROM shares WHERE function = ? ORDER BY revision, tag", (name,)
+        )
         return FunctionRecord(row[0], row[1], tuple(map(_revision_of, revisions)), tuple(Share(*s) for s in shares))
 
     def decisions(self, function: str) -> list[ScaleChange]:
@@ -179,53 +197,94 @@ class State:
         with self._change() as db:
             db.execute("INSERT OR REPLACE INTO settings (key, value) VALUES ('port', ?)", (str(port),))
 
-    def add_pending(self, function: str, model: ModelFiles, settings: FunctionSettings, *, attended: bool) -> str:
-        """Record a revision that is about to be started, and its function where it is new; return its name."""
+    def add_pending(
+        self, function: str, model: ModelFiles, settings: FunctionSettings, *, attended: bool, keep: Keep = KEEP
+    ) -> str:
+        """Record a revision that is about to be started, and its function where it is new; return its name.
+
+        What is kept of the function is set too, and acted on once the revision serves.
+        """
         now = self._clock()
         with self._change() as db:
             db.execute("INSERT OR IGNORE INTO functions (name, created_at) VALUES (?, ?)", (function, now))
             (number,) = db.execute(
-                "UPDATE functions SET next_revision = next_revision + 1 WHERE name = ? RETURNING next_revision - 1",
-                (function,),
+                "UPDATE functions SET next_revision = next_revision + 1, keep_revisions = ?, keep_age_s = ? "
+                "WHERE name = ? RETURNING next_revision - 1",
+                (keep.revisions, keep.age_s, function),
             ).fetchone()
             name = f"{function}-{number:05d}"
             # What an unattended deploy left behind is only kept until the next one.
             db.execute("DELETE FROM revisions WHERE function = ? AND state = 'failed'", (function,))
             db.execute(
-                "INSERT INTO revisions (name, function, model, settings, state, created_at, attended) "
-                "VALUES (?, ?, ?, ?, 'pending', ?, ?)",
-                (name, function, _json(model.as_json()), _json(settings.as_json()), now, int(attended)),
+                "INSERT INTO revisions (name, function, model, settings, state, created_at, served_at, attended) "
+                "VALUES (?, ?, ?, ?, 'pending', ?, ?, ?)",
+                (name, function, _json(model.as_json()), _json(settings.as_json()), now, now, int(attended)),
             )
         return name
 
     def make_serve(self, function: str, revision: str) -> list[str]:
-        """Make a revision ready and give it all traffic; return the revisions that are too old to be kept."""
+        """Make a revision ready and give it all traffic; return the revisions that are too old to be kept.
+
+        Tags stay where they are.
+        """
         with self._change() as db:
             changed = db.execute("UPDATE revisions SET state = 'ready', error = '' WHERE name = ?", (revision,))
             if changed.rowcount != 1:
                 raise LocalError(Kind.CONFLICT, f"revision {revision} was removed while it started")
-            self._set_traffic(db, function, (Share(revision, 100),))
-            rows = db.execute(
-                "SELECT name FROM revisions WHERE function = ? AND state = 'ready' AND name NOT IN "
-                "(SELECT revision FROM traffic WHERE function = ?) ORDER BY name DESC LIMIT -1 OFFSET ?",
-                (function, function, KEPT_REVISIONS),
-            )
-            dropped = [name for (name,) in rows]
-            db.executemany("DELETE FROM revisions WHERE name = ?", [(name,) for name in dropped])
-        return dropped
+            tagged = db.execute("SELECT revision, 0, tag FROM shares WHERE function = ? AND tag <> ''", (function,))
+            self._set_traffic(db, function, [Share(revision, 100), *(Share(*row) for row in tagged)])
+            return self._drop_old(db, function)
 
-    def set_traffic(self, function: str, split: Iterable[Share]) -> None:
-        """Replace the split of a function's traffic."""
+    def set_traffic(self, function: str, split: Iterable[Share]) -> list[str]:
+        """Replace the split of a function's traffic; return the revisions that are too old to be kept."""
         with self._change() as db:
             self._set_traffic(db, function, split)
+            return self._drop_old(db, function)
 
-    @staticmethod
-    def _set_traffic(db: sqlite3.Connection, function: str, split: Iterable[Share]) -> None:
-        db.execute("DELETE FROM traffic WHERE function = ?", (function,))
-        db.executemany(
-            "INSERT INTO traffic (function, revision, percent) VALUES (?, ?, ?)",
-            [(function, share.revision, share.percent) for share in split],
+    def set_keep(self, function: str, keep: Keep) -> list[str]:
+        """Replace what is kept of a function; return the revisions that are too old for that."""
+        with self._change() as db:
+            db.execute(
+                "UPDATE functions SET keep_revisions = ?, keep_age_s = ? WHERE name = ?",
+                (keep.revisions, keep.age_s, function),
+            )
+            return self._drop_old(db, function)
+
+    def drop_old(self) -> list[str]:
+        """Remove the revisions of all functions that have become too old to be kept; return their names."""
+        with self._change() as db:
+            names = db.execute("SELECT name FROM functions ORDER BY name").fetchall()
+            return [revision for (name,) in names for revision in self._drop_old(db, name)]
+
+    def _set_traffic(self, db: sqlite3.Connection, function: str, split: Iterable[Share]) -> None:
+        # Those that served until now have served now: from here on their age counts.
+        db.execute(
+            "UPDATE revisions SET served_at = ? WHERE name IN (SELECT revision FROM shares WHERE function = ?)",
+            (self._clock(), function),
         )
+        db.execute("DELETE FROM shares WHERE function = ?", (function,))
+        db.executemany(
+            "INSERT INTO shares (function, revision, percent, tag) VALUES (?, ?, ?, ?)",
+            [(function, share.revision, share.percent, share.tag) for share in split],
+        )
+
+    def _drop_old(self, db: sqlite3.Connection, function: str) -> list[str]:
+        (revisions, age_s) = db.execute(
+            "SELECT keep_revisions, keep_age_s FROM functions WHERE name = ?", (function,)
+        ).fetchone()
+        rows = db.execute(
+            "SELECT name, served_at FROM revisions WHERE function = ? AND state = 'ready' "
+            "AND name NOT IN (SELECT revision FROM shares) ORDER BY served_at DESC, name DESC",
+            (function,),
+        ).fetchall()
+        since = self._clock() - age_s
+        dropped = [
+            name
+            for place, (name, served_at) in enumerate(rows)
+            if place > 0 and (place >= revisions or served_at < since)
+        ]
+        db.executemany("DELETE FROM revisions WHERE name = ?", [(name,) for name in dropped])
+        return dropped
 
     def drop_revision(self, revision: str) -> None:
         """Remove a revision that never served, and its function where that has no other."""

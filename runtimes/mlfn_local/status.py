@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -54,11 +55,12 @@ def describe(
             }
             for revision in record.revisions
         ],
-        "traffic": [{"revision": share.revision, "percent": share.percent} for share in record.traffic],
+        "traffic": [asdict(share) for share in record.traffic],
         "instances": [instance for revision in working for instance in _instances(revision)],
         "decisions": [
             {"at": c.at, "revision": c.revision, "before": c.before, "after": c.after, "reason": c.reason}
             for c in changes
+            if c.revision in names
         ],
         "last_errors": [f"{_stamp(error.at)} {error.revision}: {error.message}" for error in errors],
         "findings": findings,

@@ -80,8 +80,13 @@ class Platform(Protocol):
     def list(self) -> tuple[FunctionStatus, ...]:
         """Tell all about all functions, sorted by name."""
 
-    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
-        """Send ``POST path`` to a function and return its answer, whatever its status. Raises NotFound, Unreachable."""
+    def invoke(
+        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, tag: str = ""
+    ) -> Answer:
+        """Send ``POST path`` to a function and return its answer, whatever its status. Raises NotFound, Unreachable.
+
+        With ``tag`` the request goes to that tag's revision alone.
+        """
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
         """Set the shares (they sum to 100) and tags, and return them. Raises NotFound, InvalidInput.

@@ -75,8 +75,9 @@ class LocalPlatform:
     name = "local"
     capabilities = _CAPABILITIES
 
-    def __init__(self, client: LocalClient) -> None:
+    def __init__(self, client: LocalClient, keep: Mapping[str, float]) -> None:
         self._client = client
+        self._keep = keep
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Make a revision of the request's model serve as ``spec.name``."""
@@ -97,6 +98,7 @@ class LocalPlatform:
             "model": model.as_json(),
             "root": str(package.root.absolute()),
             "wait": request.wait,
+            "keep": self._keep,
         }
         with _told():
             result = self._client.call("deploy", params, progress)
@@ -127,19 +129,24 @@ class LocalPlatform:
         with _told():
             return tuple(map(_status_of, self._client.call("list", {})))
 
-    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
-        """Send ``POST path`` to a function through the router."""
+    def invoke(
+        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, tag: str = ""
+    ) -> Answer:
+        """Send ``POST path`` to a function, or to one of its tags, through the router."""
         if not self._client.has_state():
             raise _not_found(name)
         with _told():
-            port = int(self._client.call("route", {"name": name})["port"])
-        return _post(port, f"/{name}/{path.lstrip('/')}", body, headers, timeout_s)
+            route = self._client.call("route", {"name": name, "tag": tag})
+        return _post(int(route["port"]), f"/{route['address']}/{path.lstrip('/')}", body, headers, timeout_s)
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
-        """Set the shares of a function's revisions."""
-        shares = [{"revision": share.revision, "percent": share.percent} for share in split]
+        """Set the shares and tags of a function's revisions; those that come in are started first."""
+        if not self._client.has_state():
+            raise _not_found(name)
+        shares = [{"revision": share.revision, "percent": share.percent, "tag": share.tag} for share in split]
         with _told():
-            return tuple(Traffic(**share) for share in self._client.call("traffic", {"name": name, "split": shares}))
+            result = self._client.call("traffic", {"name": name, "split": shares})
+        return _traffic_of(name, result)
 
     def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
         """Yield what a function's instances wrote, those that are gone included."""
@@ -168,7 +175,12 @@ class LocalPlatform:
 
 def connect(settings: Mapping[str, str]) -> LocalPlatform:
     """Return the local platform for these settings; does no IO."""
-    return LocalPlatform(_client(settings))
+    keep: dict[str, float] = {}
+    if count := settings.get("local.keep_revisions"):
+        keep["revisions"] = int(count)
+    if age := settings.get("local.keep_age"):
+        keep["age_s"] = float(age)
+    return LocalPlatform(_client(settings), keep)
 
 
 def up(settings: Mapping[str, str]) -> ServiceInfo:
@@ -269,12 +281,19 @@ def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
         signature=signature_from_json(value["signature"]),
         created_at=value["created_at"],
         revisions=tuple(Revision(**revision) for revision in value["revisions"]),
-        traffic=tuple(Traffic(**share) for share in value["traffic"]),
+        traffic=_traffic_of(name, value),
         instances=tuple(Instance(**instance) for instance in value["instances"]),
         decisions=tuple(ScaleDecision(**decision) for decision in value["decisions"]),
         last_errors=tuple(value["last_errors"]),
         findings=tuple(Finding(**{**item, "severity": Severity(item["severity"])}) for item in value["findings"]),
         urls=(f"{root}/{name}", f"http://{name}.localhost:{value['port']}"),
+    )
+
+
+def _traffic_of(name: str, value: Mapping[str, Any]) -> tuple[Traffic, ...]:
+    root = _root(value["port"])
+    return tuple(
+        Traffic(**share, url=f"{root}/{share['tag']}-{name}" if share["tag"] else "") for share in value["traffic"]
     )
 
 

@@ -6,13 +6,14 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from mlfn_local.errors import Kind, LocalError
-from mlfn_local.records import ErrorRecord, FunctionSettings, ModelFiles, RevisionState, ScaleChange, Share
-from mlfn_local.state import KEPT_DECISIONS, KEPT_ERRORS, KEPT_REVISIONS, State
+from mlfn_local.records import ErrorRecord, FunctionSettings, Keep, ModelFiles, RevisionState, ScaleChange, Share
+from mlfn_local.state import KEPT_DECISIONS, KEPT_ERRORS, State
 
 
 def model(digest: str = "sha256:aa") -> ModelFiles:
@@ -80,14 +81,137 @@ def test_a_removed_revision_cannot_be_made_to_serve(state: State) -> None:
     assert state.functions() == []
 
 
-def test_old_revisions_are_kept_by_count_and_their_models_with_them(state: State) -> None:
-    for number in range(KEPT_REVISIONS + 3):
-        name = state.add_pending("f", model(f"sha256:{number:02d}"), SETTINGS, attended=True)
-        state.make_serve("f", name)
+@dataclass
+class Clock:
+    """The time of day, as the test sets it."""
+
+    now: float = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def aging(tmp_path: Path, clock: Clock) -> Iterator[State]:
+    with contextlib.closing(State(tmp_path / "aging.db", clock=clock)) as opened:
+        yield opened
+
+
+def deploy(state: State, keep: Keep) -> str:
+    """Deploy once more; each time another model."""
+    function = state.function("f")
+    number = int(function.revisions[-1].name[-5:]) + 1 if function else 1
+    name = state.add_pending("f", model(f"sha256:{number:02d}"), SETTINGS, attended=True, keep=keep)
+    state.make_serve("f", name)
+    return name
+
+
+def names(state: State) -> list[str]:
     (function,) = state.functions()
-    assert len(function.revisions) == KEPT_REVISIONS + 1
+    return [revision.name.removeprefix("f-0000") for revision in function.revisions]
+
+
+def test_old_revisions_are_kept_by_count_and_their_models_with_them(state: State) -> None:
+    for _ in range(13):
+        name = deploy(state, Keep(revisions=4))
+    (function,) = state.functions()
+    assert len(function.revisions) == 5
     assert function.revisions[-1].name == name
     assert state.digests() == {revision.model.digest for revision in function.revisions}
+
+
+def test_old_revisions_are_kept_by_the_time_since_they_served(aging: State, clock: Clock) -> None:
+    keep = Keep(revisions=10, age_s=100.0)
+    for _ in range(4):
+        deploy(aging, keep)
+        clock.now += 60.0
+    assert names(aging) == ["2", "3", "4"]  # the first had served until two minutes before the last deploy
+    assert aging.drop_old() == ["f-00002"]
+    clock.now += 3600.0
+    assert aging.drop_old() == []
+    assert names(aging) == ["3", "4"]  # the one that served last stays, however old: there is a way back
+
+
+def test_a_revision_with_traffic_or_a_tag_is_never_too_old(aging: State, clock: Clock) -> None:
+    keep = Keep(revisions=1, age_s=1.0)
+    deploy(aging, Keep())
+    deploy(aging, Keep())
+    aging.set_traffic("f", [Share("f-00001", 0, "first"), Share("f-00002", 100)])
+    for _ in range(3):
+        clock.now += 100.0
+        deploy(aging, keep)
+    assert names(aging) == ["1", "4", "5"]
+    assert aging.functions()[0].traffic == (Share("f-00001", 0, "first"), Share("f-00005", 100))
+    clock.now += 100.0
+    assert aging.set_traffic("f", [Share("f-00005", 100)]) == ["f-00004"]  # the tag went last, so the first stays
+    assert names(aging) == ["1", "5"]
+
+
+def test_keeping_less_takes_effect_at_once(state: State) -> None:
+    for _ in range(5):
+        deploy(state, Keep())
+    assert state.set_keep("f", Keep(revisions=2)) == ["f-00002", "f-00001"]
+    assert names(state) == ["3", "4", "5"]
+
+
+def test_after_going_back_the_one_that_served_last_is_kept(aging: State, clock: Clock) -> None:
+    for _ in range(4):
+        deploy(aging, Keep(revisions=2))
+        clock.now += 10.0
+    assert names(aging) == ["2", "3", "4"]
+    aging.set_traffic("f", [Share("f-00002", 100)])
+    clock.now += 10.0
+    deploy(aging, Keep(revisions=2))
+    assert names(aging) == ["2", "4", "5"]
+
+
+def test_a_tag_belongs_to_one_revision(state: State) -> None:
+    deploy(state, Keep())
+    deploy(state, Keep())
+    with pytest.raises(LocalError):
+        state.set_traffic("f", [Share("f-00001", 0, "a"), Share("f-00002", 100, "a")])
+    both = [Share("f-00001", 40, "a"), Share("f-00001", 0, "b"), Share("f-00002", 60)]
+    state.set_traffic("f", both)
+    (function,) = state.functions()
+    assert (function.shares, function.tags) == (
+        {"f-00001": 40, "f-00002": 60},
+        {"a": "f-00001", "b": "f-00001"},
+    )
+
+
+def test_a_state_of_the_first_schema_is_taken_over(path: Path) -> None:
+    with contextlib.closing(State(path)) as state:
+        for _ in range(2):
+            deploy(state, Keep())
+    back_to_the_first_schema(path)
+    with contextlib.closing(State(path)) as state:
+        (function,) = state.functions()
+        assert function.traffic == (Share("f-00002", 100),)
+        assert names(state) == ["1", "2"]
+        state.set_traffic("f", [Share("f-00001", 0, "old"), Share("f-00002", 100)])
+
+
+def back_to_the_first_schema(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript("""
+            CREATE TABLE traffic (
+                function TEXT NOT NULL REFERENCES functions (name) ON DELETE CASCADE,
+                revision TEXT NOT NULL REFERENCES revisions (name) ON DELETE CASCADE,
+                percent INTEGER NOT NULL CHECK (percent BETWEEN 0 AND 100),
+                PRIMARY KEY (function, revision)
+            ) STRICT;
+            INSERT INTO traffic SELECT function, revision, percent FROM shares;
+            DROP TABLE shares;
+            ALTER TABLE functions DROP COLUMN keep_revisions;
+            ALTER TABLE functions DROP COLUMN keep_age_s;
+            ALTER TABLE revisions DROP COLUMN served_at;
+            PRAGMA user_version = 1;
+        """)
 
 
 def test_history_is_bounded_and_goes_with_its_function(state: State) -> None:

@@ -91,7 +91,9 @@ class MemoryPlatform:
         """Return all functions."""
         return tuple(WORLD.functions[name] for name in sorted(WORLD.functions))
 
-    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
+    def invoke(
+        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, tag: str = ""
+    ) -> Answer:
         """Keep the request, answer what was told."""
         self.status(name)
         WORLD.sent.append((path, body, headers, timeout_s))
