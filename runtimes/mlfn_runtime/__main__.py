@@ -1,14 +1,13 @@
 """``python -m mlfn_runtime --model PATH [--name NAME] [--host HOST] [--port PORT]``: the server of an image.
 
-Options go before environment variables (settings.py lists them).
+Options go before environment variables (settings.py lists them). ``python -m mlfn_runtime ping URL`` sends one warm
+ping instead: an image's entry point with other arguments.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-
-from mlfn_runtime.server import ServerSettings, serve
 
 __all__ = ["main"]
 
@@ -17,6 +16,12 @@ _OPTIONS = {"--model": "model_path", "--name": "name", "--host": "host", "--port
 
 def main(arguments: list[str]) -> int:
     """Read the arguments and serve. argparse is left out: it costs 6 ms of a cold start."""
+    if arguments[:1] == ["ping"]:
+        from mlfn_runtime.ping import main as ping
+
+        return ping(arguments[1:])
+    from mlfn_runtime.server import ServerSettings, serve
+
     given: dict[str, object] = {}
     words = list(arguments)
     while words:

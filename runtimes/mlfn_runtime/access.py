@@ -68,11 +68,14 @@ class Access:
         seconds = now - exchange.started
         counters = self._counters
         counters.in_flight -= 1
-        responses = counters.responses
-        responses[status] = responses.get(status, 0) + 1
-        latency = counters.latency
-        latency.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
-        latency.total += seconds
+        if exchange.warm_ping:
+            counters.warm_pings += 1
+        else:
+            responses = counters.responses
+            responses[status] = responses.get(status, 0) + 1
+            latency = counters.latency
+            latency.counts[bisect_left(LATENCY_BOUNDS_S, seconds)] += 1
+            latency.total += seconds
         model = exchange.model
         if model:
             quoted = self._names.get(model) or self._quoted_name(model)
@@ -81,6 +84,8 @@ class Access:
             extra = ""
         if exchange.context:
             extra += "," + orjson.dumps(exchange.context).decode()[1:-1]
+        if exchange.warm_ping:
+            extra += ',"warm_ping":true'
         log = self._log
         log.write(
             f'{{"time":"{log.stamp(now)}","level":"{"info" if status < 500 else "error"}",'

@@ -35,7 +35,7 @@ class Metric(NamedTuple):
 
 
 METRICS: tuple[Metric, ...] = (
-    Metric("mlfn_requests_total", "counter", "Answered requests, by HTTP status code.", lambda c: c.responses),
+    Metric("mlfn_requests_total", "counter", "Answered requests by status code, no warm pings.", lambda c: c.responses),
     Metric("mlfn_request_seconds", "histogram", "Seconds from first byte to answer.", lambda c: c.latency),
     Metric("mlfn_requests_in_flight", "gauge", "Requests that are not answered yet.", lambda c: c.in_flight),
     Metric("mlfn_connections", "gauge", "Open connections.", lambda c: c.connections),
@@ -53,7 +53,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("mlfn_rows_total", "counter", "Rows inferred.", lambda c: c.rows),
     Metric("mlfn_run_rows", "histogram", "Rows of each run of the model (requests are merged).", lambda c: c.run_rows),
     Metric("mlfn_run_seconds_total", "counter", "Seconds that the model has run.", lambda c: c.run_s),
-    Metric("mlfn_warm_pings_total", "counter", "Requests that only kept this instance warm.", lambda c: c.warm_pings),
+    Metric("mlfn_warm_pings_total", "counter", "Pings that only kept this instance warm.", lambda c: c.warm_pings),
     Metric("mlfn_ready", "gauge", "1 when this instance takes inferences.", lambda c: c.ready),
     Metric("mlfn_model_load_seconds", "gauge", "Seconds that loading the model took.", lambda c: c.load_s),
     Metric("mlfn_model_warm_up_seconds", "gauge", "Seconds of the inferences before ready.", lambda c: c.warm_up_s),

@@ -49,6 +49,8 @@ class Exchange:
     run_rows = 0
     started = 0.0
     answered = False
+    warm_ping = False
+    """Whether it only keeps the instance warm: counted apart, and no request of anybody."""
     context: dict[str, str] | None = None
     on_recorded: Callable[[], None] | None = None
 

@@ -11,6 +11,8 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event, to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
+from mlfn_runtime.ping import ping_headers
+
 REQUEST = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 4], "data": [5.1, 3.5, 1.4, 0.2]}]}
 WRITERS = pytest.mark.parametrize("write", [to_binary_event, to_structured_event], ids=["binary", "structured"])
 JSON_EVENT = {"content-type": "application/cloudevents+json"}
@@ -88,6 +90,13 @@ def test_a_ping_keeps_warm_and_runs_nothing(client: httpx.Client, write: Any) ->
     assert (response.status_code, response.content) == (200, b"")
     assert metric(client, "mlfn_warm_pings_total") == pings + 1
     assert metric(client, "mlfn_inferences_total") == inferences
+
+
+def test_a_ping_is_no_request_of_anybody(client: httpx.Client) -> None:
+    requests = metric(client, "mlfn_request_seconds_count")
+    answer = client.post("/", headers=ping_headers("/test", "1"))
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert metric(client, "mlfn_request_seconds_count") == requests + 1  # the look at the metrics before
 
 
 @WRITERS

@@ -95,7 +95,7 @@ class OpenWhisk:
             return
         exchange.context = _context(activation)
         if value.get("mlfn_ping") is True:
-            self._service.counters.warm_pings += 1
+            exchange.warm_ping = True
             self._answer(exchange, b'{"mlfn_ping":true}')
             return
         self._watch_deadline(exchange, activation.get("deadline"))
