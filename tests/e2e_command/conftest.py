@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -117,6 +120,20 @@ def mlfn() -> str:
     return str(Path(sys.executable).parent / "mlfn")
 
 
+def free_port() -> int:
+    """Return a port that nobody has, and that no outgoing connection of anybody is given while the service is down."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+            return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_ctrl_c() -> None:
+    """Let commands be interrupted where a shell started this run in its background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture
 def cli(tmp_path: Path) -> Iterator[CommandLine]:
     """Give a command line in a world of its own, and take down whatever it started."""
@@ -127,6 +144,7 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
         "HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "tmp"),
         "MLFN_STATE_DIR": str(tmp_path / "state"),
+        "MLFN_LOCAL_PORT": str(free_port()),
     }
     command = CommandLine(tmp_path, env)
     try:

@@ -87,7 +87,7 @@ def test_a_failing_new_revision_leaves_the_old_one_serving(cli: Any, iris: Path,
     assert post(f"{url}/v2/models/iris/infer", body)["outputs"]
     told = cli.json("describe", "iris")
     assert told["digest"] == cli.json("inspect", iris)["digest"]
-    assert told["traffic"] == [{"revision": "iris-00001", "percent": 100}]
+    assert [(each["revision"], each["percent"]) for each in told["traffic"]] == [("iris-00001", 100)]
 
 
 def test_a_killed_service_comes_back_on_the_same_port(cli: Any, iris: Path) -> None:

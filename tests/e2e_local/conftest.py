@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import threading
@@ -78,13 +79,39 @@ class World:
     def wait_until(self, holds: Callable[[], Any]) -> Any:
         return wait_until(holds)
 
+    def kill_instance(self, pid: int, name: str = "iris") -> None:
+        """Kill an instance and wait until the service knows: what was sent to it before that is an honest 502."""
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: pid not in self.instance_pids(name))
+
+    def kill_service(self) -> int:
+        """Kill the service and wait until it is gone, which takes the kernel a moment; return its process id."""
+        pid = self.service_pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: self.gone(pid))
+        return pid
+
+    @staticmethod
+    def gone(pid: int) -> bool:
+        """Say whether a process has ended (one that nobody reaps has, too)."""
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+    """Return a port that nobody has, and that no outgoing connection of anybody is given while the service is down."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+            return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_ctrl_c() -> None:
+    """Let the commands of the tests be interrupted where a shell started this run in its background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

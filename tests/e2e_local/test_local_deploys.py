@@ -67,7 +67,7 @@ def test_the_deployed_copy_does_not_follow_the_file(world: Any, tmp_path: Path) 
     model.write_bytes((world.models / "iris.onnx").read_bytes())
     world.deploy(model=model)
     model.write_bytes(b"no model any more")
-    os.kill(world.instance_pids()[0], signal.SIGKILL)
+    world.kill_instance(world.instance_pids()[0])
     assert world.ask().status == 200
 
 

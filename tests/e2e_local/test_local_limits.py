@@ -94,7 +94,7 @@ def test_a_service_without_a_warm_parent_spawns(world: Any, in_process: Callable
     assert world.ask().status == 200
     (pid,) = world.instance_pids()
     assert b"mlfn_local.instance" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    os.kill(pid, 9)
+    world.kill_instance(pid)
     assert world.ask().status == 200
 
 

@@ -17,14 +17,6 @@ from mlfn.platforms import local
 from mlfn_local.client import LocalClient
 
 
-def gone(pid: int) -> bool:
-    """Say whether a process has ended (one that nobody reaps has, too)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
-
-
 def parent_pid(world: Any) -> int:
     return int(LocalClient(world.state_dir).call("info", {})["warm_parent"] or 0)
 
@@ -33,7 +25,7 @@ def test_a_killed_instance_is_replaced_for_the_next_request(world: Any) -> None:
     world.deploy()
     for _ in range(3):
         (pid,) = world.wait_until(world.instance_pids)
-        os.kill(pid, signal.SIGKILL)
+        world.kill_instance(pid)
         assert world.ask().status == 200
     status = world.platform.status("iris")
     assert status.instances[0].restarts >= 3
@@ -48,14 +40,15 @@ def test_a_killed_warm_parent_is_replaced(world: Any) -> None:
     world.wait_until(lambda: (pid := parent_pid(world)) and pid != first)
     assert world.ask().status == 200
     assert world.instance_pids() == [instance]
-    os.kill(instance, signal.SIGKILL)
+    world.kill_instance(instance)
     assert world.ask().status == 200
 
 
 def test_warm_parent_and_instance_killed_together_are_replaced(world: Any) -> None:
     world.deploy()
-    for pid in (parent_pid(world), *world.instance_pids()):
-        os.kill(pid, signal.SIGKILL)
+    (instance,) = world.instance_pids()
+    os.kill(parent_pid(world), signal.SIGKILL)
+    world.kill_instance(instance)
     assert world.ask().status == 200
 
 
@@ -75,9 +68,9 @@ def test_a_killed_service_takes_its_processes_along_and_comes_back_as_it_was(wor
     world.deploy("other", world.models / "iris2.onnx", min_scale=1)
     family = [parent_pid(world), *world.instance_pids(), *world.instance_pids("other")]
     before = local.service_status(world.settings)
-    os.kill(before.pid or 0, signal.SIGKILL)
+    world.kill_service()
     for pid in family:
-        world.wait_until(lambda pid=pid: gone(pid))
+        world.wait_until(lambda pid=pid: world.gone(pid))
     assert not local.service_status(world.settings).running
     assert world.ask().status == 200
     after = local.service_status(world.settings)
@@ -112,7 +105,7 @@ def test_a_service_killed_at_any_moment_of_a_deploy_loses_nothing(world: Any, se
         except MlfnError:
             pass
         killer.join()
-        world.wait_until(lambda pid=pid: gone(pid))
+        world.wait_until(lambda pid=pid: world.gone(pid))
         assert world.ask("kept").status == 200
         functions = {f.name: f for f in world.platform.list()}
         if serving is not None:
@@ -132,7 +125,7 @@ def test_a_service_killed_at_any_moment_of_a_deploy_loses_nothing(world: Any, se
 
 def test_an_unattended_deploy_survives_the_service(world: Any) -> None:
     world.deploy("slow", world.models / "slow.onnx", wait=False)
-    os.kill(world.service_pid, signal.SIGKILL)
+    world.kill_service()
     world.wait_until(lambda: world.platform.status("slow").ready)
 
 

@@ -248,7 +248,7 @@ def test_on_a_full_disk_requests_and_looking_go_on_and_no_decision_is_lost(world
     (killed,) = world.instance_pids()
     soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, ((world.state_dir / "state.db-wal").stat().st_size, hard))
-    os.kill(killed, signal.SIGKILL)
+    world.kill_instance(killed)
     assert world.ask().status == 200
     assert world.instance_pids() != [killed]
     assert world.platform.list()[0].ready
