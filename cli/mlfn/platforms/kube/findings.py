@@ -67,6 +67,11 @@ FINDINGS: dict[str, ClusterFinding] = {
         "a node that ran short of memory or disk put an instance out",
         "deploy with --memory, so that it gets a node that has it",
     ),
+    "feature-disabled": ClusterFinding(
+        "the cluster's Knative does not allow something that mlfn's pods have",
+        "let who runs the cluster enable the flag that the message names, in the ConfigMap "
+        "knative-serving/config-features, or deploy with --platform kubernetes",
+    ),
     "field-conflict": ClusterFinding(
         "another tool owns fields that mlfn would set, or the object changed meanwhile",
         "deploy again; with --force mlfn takes the fields over",
@@ -108,6 +113,11 @@ FINDINGS: dict[str, ClusterFinding] = {
         "the namespace's LimitRange does not allow what the function asks for",
         "deploy with --cpu and --memory inside it: kubectl describe limitrange",
     ),
+    "limits-assumed": ClusterFinding(
+        "the cluster's limits may not be read, so Knative's defaults are assumed",
+        "let who runs the cluster add the ClusterRole of docs/guides/rights-on-the-cluster.md, or go on without",
+        Severity.INFO,
+    ),
     "namespace-missing": ClusterFinding(
         "the namespace does not exist",
         "name another with -n, or make it: kubectl create namespace NAME",
@@ -127,6 +137,11 @@ FINDINGS: dict[str, ClusterFinding] = {
     "no-matching-platform": ClusterFinding(
         "the image is not for the architecture of the cluster's nodes",
         "build for it: --arch amd64,arm64 (kubectl get nodes -L kubernetes.io/arch tells which)",
+    ),
+    "no-scale-to-zero": ClusterFinding(
+        "the cluster keeps an instance of every function",
+        "nothing to do; the operator decides it in the ConfigMap knative-serving/config-autoscaler",
+        Severity.INFO,
     ),
     "node-trouble": ClusterFinding(
         "a node is unwell: its disk is full, or it cannot make the pod's network or volumes",
@@ -191,6 +206,15 @@ FINDINGS: dict[str, ClusterFinding] = {
     "service-account-missing": ClusterFinding(
         "the service account does not exist",
         "create it in the function's namespace, or name another: --service-account",
+    ),
+    "setting-refused": ClusterFinding(
+        "a setting is outside of what Knative, or this cluster, takes",
+        "give a value inside the range that the message names",
+    ),
+    "target-above-concurrency": ClusterFinding(
+        "the autoscaler aims at more requests than an instance may run at once",
+        "lower --target, or raise --concurrency",
+        Severity.WARNING,
     ),
     "traffic-to-missing-revision": ClusterFinding(
         "the traffic names a revision that does not exist",
