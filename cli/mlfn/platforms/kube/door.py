@@ -63,8 +63,9 @@ class LogQuery:
 class ClusterDoor(Protocol):
     """Read and change objects of one namespace. Every method raises MlfnError and nothing else."""
 
-    namespace: str
-    """Where objects without a namespace of their own are."""
+    @property
+    def namespace(self) -> str:
+        """Return the namespace where objects without one of their own are."""
 
     def get(self, kind: Kind, name: str, *, namespace: str = "") -> Object | None:
         """Return an object, None when there is none of that name. Raises NotFound where the *kind* is unknown."""

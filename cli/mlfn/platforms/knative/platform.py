@@ -1,0 +1,151 @@
+"""Functions as Knative Services, behind the :class:`mlfn.platforms.Platform` protocol.
+
+One door leads to the cluster; what is told of a function is read from its objects, whoever deployed it. Only objects
+that mlfn manages are changed. Connecting does no IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mlfn.errors import NotFound
+from mlfn.function import Answer, Deployed, Finding, FunctionStatus, LogLine, Traffic
+from mlfn.platforms import Capabilities, DeployRequest, Progress
+from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
+from mlfn.platforms.knative.manifests import service
+from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL
+from mlfn.platforms.knative.routing import remove_service, set_traffic
+from mlfn.platforms.knative.status import seen_by_tag, status_of
+from mlfn.platforms.knative.waiting import scene
+from mlfn.platforms.knative.ways import ways
+from mlfn.platforms.kube.door import ClusterDoor
+from mlfn.platforms.kube.evidence import Evidence
+from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object
+from mlfn.platforms.kube.labels import MANAGED
+from mlfn.platforms.kube.pod_logs import function_logs
+from mlfn.platforms.kube.ways_in import Request, send
+
+__all__ = ["KnativePlatform"]
+
+_SETTINGS = frozenset(
+    (
+        "annotations",
+        "concurrency",
+        "cpu_millis",
+        "env",
+        "image_pull_secret",
+        "labels",
+        "max_scale",
+        "memory_bytes",
+        "metric",
+        "min_scale",
+        "secret_env",
+        "service_account",
+        "target",
+        "timeout_s",
+        "utilization",
+        "visibility",
+        "warm",
+        "window_s",
+    )
+)
+_LOOK_S = 20.0
+
+
+class KnativePlatform:
+    """Deploy to Knative Serving."""
+
+    name = "knative"
+    capabilities = Capabilities(
+        scale_to_zero=True, traffic_split=True, logs_follow=True, revisions=True, images=True, settings=_SETTINGS
+    )
+
+    def __init__(self, door: ClusterDoor, *, ingress: str = "") -> None:
+        self._door = door
+        self._ingress = ingress
+
+    def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
+        """Make a revision of the request's image serve as ``spec.name``."""
+        deploy = Deploy(self._door, request, diagnose=self._evidence(), progress=progress)
+        return deploy.run(service(request))
+
+    def manifests(self, request: DeployRequest) -> tuple[Object, ...]:
+        """Return the objects that a deploy would apply; asks nobody."""
+        return (service(request),)
+
+    def dry_run(self, request: DeployRequest) -> tuple[Object, ...]:
+        """Have the API check them, change nothing, and return them as they would be stored."""
+        live = self._door.get(KNATIVE_SERVICE, request.spec.name)
+        if live is not None:
+            check_ours(live, force=request.force)
+        return (self._door.apply(staged(service(request), live), force=request.force, dry_run=True),)
+
+    def status(self, name: str) -> FunctionStatus:
+        """Tell all about one function."""
+        found = self._service(name)
+        own = f"{SERVICE_LABEL}={name}"
+        return status_of(found, self._door.list(REVISION, own), self._door.list(POD, own), self.diagnose(name))
+
+    def list(self) -> tuple[FunctionStatus, ...]:
+        """Tell all about all functions, sorted by name."""
+        services = self._door.list(KNATIVE_SERVICE, MANAGED)
+        if not services:
+            return ()
+        revisions, pods = (self._door.list(kind, SERVICE_LABEL) for kind in (REVISION, POD))
+        return tuple(status_of(each, _of(each, revisions), _of(each, pods)) for each in services)
+
+    def invoke(
+        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, tag: str = ""
+    ) -> Answer:
+        """Send ``POST path`` to a function, or to one of its tags, by the first way that leads there."""
+        found = self._service(name)
+        if tag:
+            found = seen_by_tag(found, tag)
+        return send(ways(self._door, found, self._ingress), Request(path, body, headers, timeout_s))
+
+    def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
+        """Set the shares and tags, and return them when they hold."""
+        found = self._service(name)
+        check_ours(found, force=False)
+        return set_traffic(self._door, found, split)
+
+    def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
+        """Yield the last ``tail`` lines of each instance, then new ones with ``follow``."""
+        self._service(name)
+        yield from function_logs(self._door, f"{SERVICE_LABEL}={name}", follow=follow, tail=tail)
+
+    def diagnose(self, name: str) -> tuple[Finding, ...]:
+        """Say what is wrong with a function, nothing when it is well."""
+        self._service(name)
+        for sight in self._door.watch(*scene(name), timeout_s=_LOOK_S):
+            _, findings = self._evidence()(sight, "")
+            return findings
+        return ()
+
+    def remove(self, name: str) -> None:
+        """Delete a function; its last requests are still answered."""
+        found = self._service(name)
+        check_ours(found, force=False)
+        remove_service(self._door, name, found["metadata"]["uid"])
+
+    def _service(self, name: str) -> Object:
+        found = self._door.get(KNATIVE_SERVICE, name)
+        if found is None:
+            raise NotFound(
+                f"there is no function {name!r} in the namespace {self._door.namespace}",
+                hints=("which there are: mlfn list --platform knative", "-n names another namespace"),
+            )
+        return found
+
+    def _evidence(self) -> Evidence:
+        return Evidence(self._door, _is_of)
+
+
+def _is_of(pod: Object, revision: str) -> bool:
+    label = (pod["metadata"].get("labels") or {}).get(REVISION_LABEL)
+    return bool(label == revision or (label and not revision))
+
+
+def _of(owner: Object, things: tuple[Object, ...]) -> tuple[Object, ...]:
+    name = owner["metadata"]["name"]
+    return tuple(each for each in things if each["metadata"]["labels"].get(SERVICE_LABEL) == name)
