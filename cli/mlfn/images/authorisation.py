@@ -6,6 +6,7 @@ by their scopes, so that parallel uploads share one. Secrets go into headers and
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -143,13 +144,12 @@ class Login:
 
 
 def _token(reply: Reply, challenge: Challenge) -> _Token:
-    try:
+    value, life_s = "", DEFAULT_LIFE_S
+    # The error is raised outside, so that nothing chained to it carries the answer, which may hold a secret.
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
         document: Mapping[str, Any] = json.loads(reply.body)
         value = str(document.get("token") or document.get("access_token") or "")
         life_s = float(document.get("expires_in") or DEFAULT_LIFE_S)
-    except (ValueError, TypeError, AttributeError):
-        value = ""
     if not value:
-        # Not chained: the exception would carry the answer, which may hold a secret.
-        raise Unreachable(f"token server {origin_of(challenge.realm)} answers without a token") from None
+        raise Unreachable(f"token server {origin_of(challenge.realm)} answers without a token")
     return _Token(value, time.monotonic() + life_s * (1 - EARLY_SHARE))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import json
 import re
 import subprocess
@@ -101,14 +102,15 @@ def find_credentials(registry: str, repository: str, environ: Mapping[str, str],
 
 def _read(path: Path) -> Mapping[str, Any] | None:
     try:
-        config = json.loads(path.read_bytes() or b"{}")
+        text = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except PermissionError as error:
+    except OSError as error:
         raise InvalidInput(f"cannot read the credentials file {path}: {error.strerror}") from error
-    except ValueError:
-        # Not chained: the message of a JSON error is harmless, but the exception carries the whole document.
-        raise InvalidInput(f"credentials file {path} is not JSON", hints=(f"repair or remove {path}",)) from None
+    config: object = None
+    # Outside of the handler, so that nothing chained to the error carries the document.
+    with contextlib.suppress(ValueError):
+        config = json.loads(text or b"{}")
     if not isinstance(config, dict):
         raise InvalidInput(f"credentials file {path} holds no JSON object", hints=(f"repair or remove {path}",))
     return config

@@ -65,7 +65,7 @@ class Retrying:
             self._reached = True
             if reply.status not in PASSING or _is_full(reply) or not self.may_try(tries):
                 return reply
-            wanted_s = retry_after_s(reply.headers.get("retry-after", ""), time.time())
+            wanted_s = retry_after_s(reply.headers.get("retry-after", ""))
             if wanted_s > self.patience.longest_s:
                 return reply
             self.wait(tries, wanted_s)
@@ -87,16 +87,20 @@ class Retrying:
         """Wait before the try after ``tries`` of them. Raises Stopped."""
         backoff_s = min(self.patience.first_s * 2 ** (tries - 1), self.patience.longest_s)
         spread = random.uniform(0.5, 1.0)  # noqa: S311  # spreads load, guards nothing
-        if self._stop.wait(max(backoff_s * spread, at_least_s)):
+        self.pause(max(backoff_s * spread, at_least_s))
+
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises Stopped."""
+        if self._stop.wait(seconds):
             raise Stopped("called off")
 
 
-def retry_after_s(value: str, now: float) -> float:
+def retry_after_s(value: str) -> float:
     """Read a ``Retry-After`` header, seconds or a date; 0 when there is none or it makes no sense."""
     if value.strip().isdigit():
         return float(value)
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return 0.0
 
