@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from mlfn.errors import DeployFailed, TimedOut
+from mlfn.errors import DeployFailed, MlfnError, TimedOut
 from mlfn.function import Finding
 from mlfn.platforms.kube.door import Sight
 from mlfn.platforms.kube.instances import condition
 from mlfn.platforms.kube.kinds import Object
 
-__all__ = ["Diagnose", "fail_on_cause", "stage_of", "timed_out"]
+__all__ = ["Diagnose", "fail_on_cause", "stage_of", "taken_back", "timed_out"]
 
 Diagnose = Callable[[Sight, str], tuple[bool, tuple[Finding, ...]]]
 """(what is seen, revision) -> whether waiting is in vain, and the findings, the cause first."""
@@ -31,6 +31,16 @@ def timed_out(what: str, findings: Sequence[Finding]) -> TimedOut:
     suspected = f"; {findings[0].message}" if findings else ""
     hints = (*_fixes(findings), "if it only needs longer: --wait-timeout 20m, or --no-wait")
     return TimedOut(f"{what}{suspected}", hints=hints, details=_rest(findings))
+
+
+def taken_back(error: MlfnError, undo: Callable[[], None], serves: str) -> MlfnError:
+    """Take a failed change back with ``undo`` and return the error with what now serves."""
+    try:
+        undo()
+    except MlfnError as failure:
+        left = f"and what was changed could not be taken back: {failure.message}"
+        return type(error)(f"{error.message}; {left}", hints=(*error.hints, *failure.hints), details=error.details)
+    return type(error)(f"{error.message}; {serves}", hints=error.hints, details=error.details)
 
 
 def stage_of(pods: Sequence[Object]) -> str:
