@@ -19,6 +19,8 @@ def near_functions(platform: Platform, name: str) -> Iterator[None]:
         yield
     except NotFound as error:
         known = [status.name for status in platform.list()]
+        if name in known:
+            raise  # it is something of the function that does not exist
         near = did_you_mean(name, known) if known else ()
         hints = (*near, *error.hints) if near else error.hints or ("mlfn list shows what is deployed",)
         raise NotFound(error.message, hints=hints, details=error.details) from error

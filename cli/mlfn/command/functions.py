@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ import click
 from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
-from mlfn.function import FunctionStatus
+from mlfn.function import FunctionSpec, FunctionStatus
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve_here
@@ -125,7 +125,8 @@ def _page(status: FunctionStatus) -> Iterator[str]:
     now = time.time()
     yield from (f"{label + ':':<10} {text}" for label, text in _facts(status, now))
     yield from ("", signature_table(status.signature))
-    yield from _section(("REVISION", "TRAFFIC", "STATE", "AGE", "DIGEST"), _revisions(status, now), "no revisions")
+    columns = ("REVISION", "TRAFFIC", "TAGS", "STATE", "AGE", "DIGEST", "SETTINGS")
+    yield from _section(columns, _revisions(status, now), "no revisions")
     heads = ("INSTANCE", "REVISION", "STATE", "PID", "AGE", "MEMORY", "IN FLIGHT", "RESTARTS")
     yield from _section(heads, _instances(status, now), "no instances: the next request starts one")
     yield from _section(("SCALED", "REVISION", "FROM", "TO", "BECAUSE"), _decisions(status, now), "not scaled yet")
@@ -144,11 +145,29 @@ def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
 
 
 def _revisions(status: FunctionStatus, now: float) -> list[tuple[str, ...]]:
-    shares = {share.revision: share.percent for share in status.traffic}
     return [
-        (each.name, f"{shares.get(each.name, 0)} %", each.state, ago(now - each.created_at), each.digest[:19])
+        (
+            each.name,
+            f"{sum(share.percent for share in status.traffic if share.revision == each.name)} %",
+            ", ".join(share.tag for share in status.traffic if share.revision == each.name and share.tag) or "-",
+            each.state,
+            ago(now - each.created_at),
+            each.digest[:19],
+            _unusual(each.settings),
+        )
         for each in status.revisions
     ]
+
+
+def _unusual(settings: Mapping[str, object]) -> str:
+    """Return the settings that are not the defaults; those of the environment by name only."""
+    blank = asdict(FunctionSpec(""))
+    found = [
+        f"{key}={','.join(map(str, value)) if isinstance(value, dict) else value}"
+        for key, value in settings.items()
+        if value != blank.get(key, value)
+    ]
+    return " ".join(found) or "defaults"
 
 
 def _instances(status: FunctionStatus, now: float) -> list[tuple[str, ...]]:
@@ -180,7 +199,9 @@ def _section(heads: tuple[str, ...], rows: list[tuple[str, ...]], empty: str) ->
 
 def _serving(status: FunctionStatus) -> str:
     busy = [
-        f"{each.revision}" if each.percent == 100 else f"{each.revision} {each.percent}%" for each in status.traffic
+        each.revision if each.percent == 100 else f"{each.revision} {each.percent}%"
+        for each in status.traffic
+        if each.percent
     ]
     return ", ".join(busy) or "none"
 

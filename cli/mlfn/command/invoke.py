@@ -35,9 +35,10 @@ _SHOWN_VALUES = 12
     show_envvar=True,
     help="Send to another path of the function, such as /invocations.  [default: /v2/models/NAME/infer]",
 )
+@click.option("--tag", default="", metavar="TAG", show_envvar=True, help="Ask the revision of this tag alone.")
 @setting_options("invoke.timeout", *PLATFORM)
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
-def invoke(name: str, data: str | None, example: bool, path: str, output: Format, **flags: object) -> None:
+def invoke(name: str, data: str | None, example: bool, path: str, tag: str, output: Format, **flags: object) -> None:
     """Send a request to the function NAME and print its answer.
 
     The request is an Open Inference document (`mlfn inspect MODEL --example` prints one). How long it took is said on
@@ -47,6 +48,7 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
     Examples:
       mlfn invoke iris --example
       mlfn invoke iris -d @request.json -o json
+      mlfn invoke iris --tag candidate --example
       echo '{"inputs": [...]}' | mlfn invoke iris -d -
     """
     from mlfn.delivery.invoke import Invocation
@@ -62,7 +64,7 @@ def invoke(name: str, data: str | None, example: bool, path: str, output: Format
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with stages() as stage, near_functions(platform, name):
         stage(f"waiting for {name}")
-        answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s))
+        answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s, tag))
     _print(answer.body, output)
     say(_duration(answer))
 

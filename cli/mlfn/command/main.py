@@ -34,6 +34,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "list": ("functions", "List the functions."),
     "describe": ("functions", "Tell all about a function: revisions, instances, scale decisions, errors."),
     "logs": ("logs", "Print what the instances of a function wrote."),
+    "traffic": ("traffic", "Show or change which revisions get a function's requests."),
+    "rollback": ("rollback", "Bring an earlier revision of a function back."),
     "delete": ("delete", "Delete a function with its revisions and logs."),
     "local": ("local", "Start, stop and look at the service on this machine."),
     "sim": ("sim", "Compare recorded decisions with the simulator's."),

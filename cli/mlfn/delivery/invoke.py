@@ -22,6 +22,8 @@ class Invocation:
     path: str
     """Below the function's address; "" is the Open Inference one."""
     timeout_s: float
+    tag: str = ""
+    """The tag of a revision, to ask that one alone."""
 
 
 def invoke(platform: Platform, invocation: Invocation) -> Answer:
@@ -43,7 +45,7 @@ def invoke(platform: Platform, invocation: Invocation) -> Answer:
 def _send(platform: Platform, invocation: Invocation, body: bytes) -> Answer:
     path = invocation.path or f"/v2/models/{invocation.name}/infer"
     headers = {"Content-Type": "application/json"}
-    return platform.invoke(invocation.name, path, body, headers, invocation.timeout_s)
+    return platform.invoke(invocation.name, path, body, headers, invocation.timeout_s, tag=invocation.tag)
 
 
 def _send_example(platform: Platform, invocation: Invocation) -> Answer:

@@ -157,6 +157,19 @@ class LocalSettings:
     port: int = setting(
         whole(0, 65535), 0, "port of the functions' addresses; 0 leaves the choice to the service, which keeps to it"
     )
+    keep_revisions: int = setting(
+        whole(1, 1000),
+        10,
+        "old revisions kept for each function, besides those with traffic or a tag: enough to find the good one",
+        unit="revisions",
+    )
+    keep_age_s: float = setting(
+        duration(1, 87600 * 3600),
+        720 * 3600.0,
+        "time since it last had traffic after which an old revision goes, but for the newest: nobody misses it then",
+        unit="seconds",
+        key="keep_age",
+    )
 
 
 @dataclass(frozen=True, slots=True)
