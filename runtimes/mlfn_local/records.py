@@ -45,6 +45,8 @@ class FunctionSettings:
     memory_bytes: int = 0
     timeout_s: float = 300.0
     env: Mapping[str, str] = field(default_factory=dict)
+    warm: str = "off"
+    """``off``, ``auto`` (what it meant is in the other settings) or the period of pings, such as ``45s``."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as a JSON document with sorted environment."""

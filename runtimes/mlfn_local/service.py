@@ -26,6 +26,7 @@ from mlfn_local.functions import Functions, address
 from mlfn_local.ledger import Ledger, unbroken
 from mlfn_local.memory import proportional_bytes, sweep_groups
 from mlfn_local.paths import StatePaths
+from mlfn_local.pinger import Pinger
 from mlfn_local.records import FunctionSettings, Keep, ModelFiles, RevisionState, Share
 from mlfn_local.revision import Place
 from mlfn_local.router import DEFAULT_PORT, Router
@@ -94,6 +95,7 @@ class Service:
         )
         self.functions = Functions(self._ledger, self._content, place, self.router)
         self._deployer = Deployer(self.functions)
+        self._pinger = Pinger(lambda: self.router.port, settings.clock)
         self._control = Control(
             self._hello,
             {
@@ -145,6 +147,7 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pinger.close()
         await self._deployer.close()
         await self.functions.close()
         await self.router.close()
@@ -175,6 +178,7 @@ class Service:
         self.functions.report()
         if self._beats % 2 == 0:
             self.functions.tick()
+        self._pinger.beat(self.functions.records)
         if self._beats % 5 == 0:
             self.router.sweep()
         if self._beats % DROP_OLD_BEATS == 0:
@@ -229,7 +233,8 @@ class Service:
         state = self._ledger.state
         changes = await self._ledger.call(state.decisions, name)
         errors = await self._ledger.call(state.errors, name)
-        return {**describe(self.functions, record, changes, errors), "port": self.router.port}
+        described = describe(self.functions, record, changes, errors)
+        return {**described, "pings": self._pinger.describe(name), "port": self.router.port}
 
     async def _list(self, _: dict[str, Any], __: Progress) -> object:
         return [await self._describe(record.name) for record in self.functions.records]
