@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from mlfn.function import Finding, FunctionSpec
 from mlfn.platforms.kube.findings import finding
-from mlfn.platforms.kube.limits import ClusterLimits
+from mlfn.platforms.kube.limits import CHECKED, ClusterLimits
 
 __all__ = ["check"]
 
@@ -90,7 +90,8 @@ def _requests(spec: FunctionSpec, limits: ClusterLimits) -> Iterator[Finding]:
         yield _wrong("--timeout", f"{spec.timeout_s:g}s", f"more than 0 and at most {longest:g}s", why)
     asked = FunctionSpec(spec.name)
     if spec.metric == "concurrency" and 0 < spec.concurrency < spec.target != asked.target:
-        message = f"--target {spec.target:g} is more than --concurrency {spec.concurrency}: the autoscaler aims at the smaller"
+        why = "the autoscaler aims at the smaller"
+        message = f"--target {spec.target:g} is more than --concurrency {spec.concurrency}: {why}"
         yield finding("target-above-concurrency", message, seen=f"{spec.target:g}", expected=f"{spec.concurrency}")
 
 
@@ -110,6 +111,6 @@ def _cluster(limits: ClusterLimits) -> Iterator[Finding]:
             "the cluster's Knative does not let pods have scratch space, which the server has in /tmp",
             seen="kubernetes.podspec-volumes-emptydir: disabled",
         )
-    if limits.unread:
-        message = f"the cluster's own limits are not known ({', '.join(limits.unread)}): Knative's defaults are assumed"
-        yield finding("limits-assumed", message, seen=", ".join(limits.unread))
+    if unread := ", ".join(name for name in limits.unread if name in CHECKED):
+        message = f"the cluster's own limits are not known ({unread}): Knative's defaults are assumed"
+        yield finding("limits-assumed", message, seen=unread)

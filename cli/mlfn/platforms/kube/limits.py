@@ -17,7 +17,7 @@ from mlfn.platforms.kube.quantities import amount
 if TYPE_CHECKING:
     from mlfn.platforms.kube.door import ClusterDoor
 
-__all__ = ["CONFIG_MAPS", "NAMESPACE", "ClusterLimits", "limits_of", "read"]
+__all__ = ["CHECKED", "CONFIG_MAPS", "NAMESPACE", "ClusterLimits", "limits_of", "read"]
 
 NAMESPACE = "knative-serving"
 """Where Knative keeps its configuration."""
@@ -133,6 +133,8 @@ def _quantity(text: str) -> str:
 
 _AUTOSCALER, _DEFAULTS, _FEATURES = "config-autoscaler", "config-defaults", "config-features"
 _DEPLOYMENT, _GC, _NETWORK, _DOMAIN = "config-deployment", "config-gc", "config-network", "config-domain"
+CHECKED = (_AUTOSCALER, _DEFAULTS, _FEATURES)
+"""What :func:`mlfn.platforms.kube.checks.check` needs: enough for a deploy."""
 CONFIG_MAPS = (_AUTOSCALER, _DEFAULTS, _FEATURES, _DEPLOYMENT, _GC, _NETWORK, _DOMAIN)
 
 _SOURCES: dict[str, _Source] = {

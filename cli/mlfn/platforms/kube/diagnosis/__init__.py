@@ -66,8 +66,7 @@ def diagnose(
     scene = look(objects, revision, logs or {}, now)
     causes = creation_causes(scene) + pod_causes(scene) + revision_causes(scene)
     if not scene.ready and not causes:
-        staying = [pod for pod in scene.pods if not pod.get("metadata", {}).get("deletionTimestamp")]
-        causes = stuck_causes(scene) if staying else event_causes(scene)
+        causes = stuck_causes(scene) if scene.staying else event_causes(scene)
     if not scene.ready and not causes:
         causes = readiness_causes(scene)
     causes += route_causes(scene)

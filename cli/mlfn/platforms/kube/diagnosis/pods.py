@@ -13,11 +13,10 @@ from typing import Any
 
 from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
 from mlfn.platforms.kube.diagnosis.images import image_cause
-from mlfn.platforms.kube.diagnosis.scene import Scene, count, seconds
+from mlfn.platforms.kube.diagnosis.scene import SIDECARS, Scene, count, seconds
 
 __all__ = ["Ended", "ended_cause", "pod_causes", "refused_container"]
 
-SIDECARS = frozenset({"queue-proxy", "istio-proxy", "linkerd-proxy"})
 LOG_LINES = 5
 STALE_S = 600.0
 """A container of a ready revision that ended longer ago than this is history."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
-from mlfn.platforms.kube.diagnosis.scene import Scene, began_at, count
+from mlfn.platforms.kube.diagnosis.scene import SIDECARS, Scene, began_at, count
 
 __all__ = ["readiness_causes"]
 
@@ -20,7 +20,6 @@ ENOUGH = 3
 """Probes that failed before a port that nobody declared is called wrong."""
 LOG_LINES = 5
 _PORTS = re.compile(r"listening\W.{0,40}?\b(?:port\W+)?(\d{2,5})\b", re.IGNORECASE)
-_SERVER_SIDECARS = frozenset({"queue-proxy", "istio-proxy", "linkerd-proxy"})
 
 Thing = Mapping[str, Any]
 
@@ -28,7 +27,7 @@ Thing = Mapping[str, Any]
 def readiness_causes(scene: Scene) -> list[Cause]:
     """Return why the readiness probe fails; nothing before it has failed once."""
     failed = _failed_probes(scene)
-    if not failed or scene.ready:
+    if not failed or scene.ready or (scene.staying and not _runs(scene)):
         return []
     times = sum(map(count, failed))
     container = _function(scene)
@@ -70,6 +69,15 @@ def _failed_probes(scene: Scene) -> list[Thing]:
     ]
 
 
+def _runs(scene: Scene) -> bool:
+    """Return whether the server of an instance runs: queue-proxy is asked, and says no, long before."""
+    return any(
+        "running" in status.get("state", {}) and status.get("name") not in SIDECARS
+        for pod in scene.staying
+        for status in pod.get("status", {}).get("containerStatuses") or ()
+    )
+
+
 def _wrong_port(message: str, scene: Scene, *, final: bool) -> Cause:
     return cause("wrong-port", message, conclusive=scene.gave_up or final)
 
@@ -86,7 +94,7 @@ def _function(scene: Scene) -> Thing:
         *(each.get("spec", {}).get("template", {}) for each in scene.replica_sets),
     ):
         for container in thing.get("spec", {}).get("containers") or ():
-            if container.get("name") not in _SERVER_SIDECARS:
+            if container.get("name") not in SIDECARS:
                 found: Thing = container
                 return found
     return {}

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Scene", "began_at", "condition", "count", "happened_at", "look", "seconds", "times"]
+__all__ = ["SIDECARS", "Scene", "began_at", "condition", "count", "happened_at", "look", "seconds", "times"]
 
 Thing = Mapping[str, Any]
 
+SIDECARS = frozenset({"queue-proxy", "istio-proxy", "linkerd-proxy"})
+"""Containers that a platform or a mesh puts beside the function's."""
 REVISION_LABEL = "serving.knative.dev/revision"
 _TIMES = ("lastTransitionTime", "startedAt", "finishedAt", "lastTimestamp", "eventTime", "creationTimestamp")
 
@@ -52,6 +54,11 @@ class Scene:
         return bool(wanted) and all(
             each.get("status", {}).get("readyReplicas", 0) >= each["spec"]["replicas"] for each in wanted
         )
+
+    @property
+    def staying(self) -> tuple[Thing, ...]:
+        """Return the pods that are not being deleted."""
+        return tuple(each for each in self.pods if not each.get("metadata", {}).get("deletionTimestamp"))
 
     @property
     def was_ready(self) -> bool:
