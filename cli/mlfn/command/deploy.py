@@ -14,7 +14,7 @@ from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import FIELDS, Resolved, resolve_here
-from mlfn.settings.values import FUNCTION_NAME, corrected_name
+from mlfn.settings.values import name_of_model
 
 __all__ = ["deploy"]
 
@@ -74,14 +74,8 @@ def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
     asked = asdict(resolved.settings.function)
     del asked["model"]
     asked["utilization"] /= 100
-    asked["name"] = asked["name"] or _name_of(model)
+    asked["name"] = asked["name"] or name_of_model(model)
     return FunctionSpec(**asked)
-
-
-def _name_of(model: Path) -> str:
-    """Derive a name as `mlfn serve` does, from the file's stem or the folder's name."""
-    stem = model.absolute().name if model.is_dir() else model.stem
-    return stem if FUNCTION_NAME.fullmatch(stem) else corrected_name(stem)
 
 
 def _print(deployed: Deployed, output: Format) -> None:

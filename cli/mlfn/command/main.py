@@ -29,6 +29,7 @@ INTERRUPTED = 130
 COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("inspect", "Tell what a model takes and gives, and what is wrong with it."),
     "serve": ("serve", "Serve a model in this terminal, without a platform."),
+    "build": ("build", "Make a container image of a model, without a container engine."),
     "deploy": ("deploy", "Make a model answer as a function that scales from zero and back."),
     "invoke": ("invoke", "Send a request to a function and print its answer."),
     "list": ("functions", "List the functions."),

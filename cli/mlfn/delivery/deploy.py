@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -80,7 +81,7 @@ def read_model(model: Path) -> ModelPackage:
 
 
 def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[ImageRef, tuple[Finding, ...]]:
-    from mlfn.images.build import BuildRequest, build
+    from mlfn.images import build, requested
 
     if not order.image.registry:
         raise InvalidInput(
@@ -90,7 +91,7 @@ def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[Ima
                 "or set MLFN_REGISTRY, or image.registry in mlfn.yaml",
             ),
         )
-    built = build(package, BuildRequest(order.spec.name, order.image), progress)
+    built = build(package, requested(order.spec.name, order.image, os.environ), progress)
     return built.ref, built.findings
 
 

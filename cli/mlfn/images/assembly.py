@@ -1,0 +1,107 @@
+"""Put one image for each architecture together, and the index over them where there are several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from mlfn.function import Finding, ModelPackage
+from mlfn.images.assembled import Assembled, built_layers
+from mlfn.images.bases import BaseImage
+from mlfn.images.bytecode import Interpreter, UnpackedBase
+from mlfn.images.cache import BuildCache
+from mlfn.images.configuration import MadeLayer, image_content
+from mlfn.images.content_layers import LayerMaker, model_layer
+from mlfn.images.contents import Descriptor, ImageContent
+from mlfn.images.findings import finding
+from mlfn.images.layers import zlib_is_standard
+from mlfn.images.request import BuildRequest, Progress
+from mlfn.images.sbom import Materials, bill_of_materials
+from mlfn.images.wheels import WheelSources, runtime_lock
+
+__all__ = ["PreparedBase", "assemble", "findings_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedBase:
+    """Hold a base that is ready to be built upon."""
+
+    image: BaseImage
+    unpacked: UnpackedBase
+    interpreter: Interpreter | None
+
+
+def assemble(
+    package: ModelPackage, request: BuildRequest, bases: Sequence[PreparedBase], cache: BuildCache, progress: Progress
+) -> Assembled:
+    """Make what is missing of an image and return all of it."""
+    images: list[ImageContent] = []
+    bills: list[tuple[Descriptor, bytes]] = []
+    for base in bases:
+        layers = _layers(package, request, base, cache, progress)
+        content = image_content(package, request, base.image, base.unpacked.python, layers)
+        images.append(content)
+        bills.append((replace(content.descriptor, platform=None), _bill(package, request, base, layers, content)))
+    whole = images[0] if len(images) == 1 else ImageContent.index(tuple(images))
+    listed = [layer for image in images for layer in built_layers(image.manifest, _architecture(image))]
+    return Assembled(whole, tuple(bills), tuple(listed))
+
+
+def findings_of(bases: Sequence[PreparedBase]) -> tuple[Finding, ...]:
+    """Return what there is to say of how the image was made."""
+    told = []
+    for base in bases:
+        of_base, ours = base.unpacked.python, base.interpreter
+        if ours is None:
+            message = (
+                f"the image for {base.unpacked.architecture} has no byte code: no Python {of_base.version} runs here"
+            )
+            told.append(finding("no-bytecode", message))
+        elif not ours.is_of_base and ours.patch != of_base.patch:
+            message = f"the byte code was made by this machine's Python {ours.patch}"
+            told.append(
+                finding("other-interpreter", message, seen=ours.patch, expected=of_base.patch or of_base.version)
+            )
+    if not zlib_is_standard():
+        told.append(finding("other-zlib", "this Python's zlib gives other bytes than zlib itself"))
+    return tuple(dict.fromkeys(told))
+
+
+def _layers(
+    package: ModelPackage, request: BuildRequest, base: PreparedBase, cache: BuildCache, progress: Progress
+) -> list[MadeLayer]:
+    architecture = base.unpacked.architecture
+    maker = LayerMaker(base.unpacked, base.interpreter, cache, request.epoch)
+    lock = request.lock or runtime_lock()
+    progress(f"installing packages for {architecture}")
+    dependencies = maker.dependencies(lock, WheelSources(request.wheel_dir, request.index_url, request.ca_file))
+    progress(f"compiling byte code for {architecture}")
+    compiled = maker.bytecode(base.image.digest)
+    runtime = maker.runtime()
+    progress("reading the model")
+    return [*([compiled] if compiled else []), dependencies, runtime, model_layer(package, cache, request.epoch)]
+
+
+def _bill(
+    package: ModelPackage,
+    request: BuildRequest,
+    base: PreparedBase,
+    layers: Sequence[MadeLayer],
+    content: ImageContent,
+) -> bytes:
+    packages: list[Mapping[str, str]] = [each for layer in layers for each in layer.facts.get("packages", ())]
+    materials = Materials(
+        name=request.name,
+        image_digest=content.digest,
+        architecture=base.unpacked.architecture,
+        base_digest=base.image.digest,
+        python=base.unpacked.python,
+        packages=tuple(packages),
+        model=package,
+        epoch=request.epoch,
+    )
+    return bill_of_materials(materials)
+
+
+def _architecture(image: ImageContent) -> str:
+    return image.platform.architecture if image.platform else ""

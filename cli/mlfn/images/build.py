@@ -1,0 +1,167 @@
+"""From a model to an image, without a daemon: look whether it is there, make what is missing, send it or write it.
+
+The one entry to building, for deliveries and for `mlfn build`; the request says which tool builds. Nothing of a model
+is run here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mlfn.errors import InvalidInput
+from mlfn.function import Finding, ImageRef, ModelPackage
+from mlfn.images.request import Builder, BuildRequest, BuiltImage, Progress
+
+if TYPE_CHECKING:
+    from mlfn.images.assembled import Assembled
+    from mlfn.images.assembly import PreparedBase
+    from mlfn.images.bases import BaseImage
+    from mlfn.images.cache import BuildCache
+
+__all__ = ["build", "destination"]
+
+WITHOUT_BYTECODE = "-plain"
+"""Ends the tag of an image without byte code, so that a machine that can compile makes a better one."""
+
+
+def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> BuiltImage:
+    """Make the image of a function; push it, or write it to ``request.output``.
+
+    When the registry has the image of the very same inputs, nothing is made and nothing is sent.
+    """
+    if request.builder is not Builder.MLFN:
+        from mlfn.images import engines
+
+        return engines.build(package, request, progress)
+    from mlfn.images.assembled import total_bytes
+    from mlfn.images.bases import choose, find_bases
+    from mlfn.images.cache import BuildCache
+    from mlfn.images.registries import Registries
+
+    _check(request)
+    clock, cache, ref = _Clock(progress), BuildCache.of_user(), destination(request)
+    with Registries(request) as registries:
+        with clock.stage("base", "looking up the base image"):
+            found = find_bases(request.base, registries.base_source(), cache)
+            bases = [choose(request.base, found, architecture) for architecture in request.architectures]
+        ref = replace(ref, tag=_tag(package, request, bases))
+        if request.output is None and (known := registries.present(ref, cache)):
+            return _unchanged(known, clock)
+        with clock.stage("python", "reading the base's Python"):
+            prepared = [_prepared(base, found, cache) for base in bases]
+        if any(base.interpreter is None for base in prepared):
+            ref = replace(ref, tag=ref.tag + WITHOUT_BYTECODE)
+            if request.output is None and (known := registries.present(ref, cache)):
+                return _unchanged(known, clock, _findings(prepared))
+        with clock.stage("layers", "making the layers"):
+            from mlfn.images.assembly import assemble
+
+            made = assemble(package, request, prepared, cache, progress)
+        ref = replace(ref, digest=made.content.digest)
+        with clock.stage("push" if request.output is None else "write", f"sending {ref.tagged}"):
+            sent = registries.push(ref, made, progress) if request.output is None else _written(request, ref, made)
+    return BuiltImage(
+        ref,
+        total_bytes(made.layers),
+        made.layers,
+        clock.seconds(),
+        _findings(prepared),
+        pushed_bytes=sent,
+        output=request.output,
+    )
+
+
+def destination(request: BuildRequest) -> ImageRef:
+    """Return where the image belongs, still without tag and digest."""
+    from mlfn.images.references import parse_destination
+
+    if request.registry:
+        return parse_destination(request.registry, request.name)
+    if request.output is None:
+        raise InvalidInput(
+            "no registry given: an image is pushed to one, and none is assumed",
+            hints=(
+                "-r REGISTRY[/REPOSITORY] (MLFN_REGISTRY), such as -r registry.example.com/team",
+                "--output FILE.tar or --output FOLDER writes the image instead",
+            ),
+        )
+    return ImageRef("localhost", request.name, "", "")
+
+
+def _check(request: BuildRequest) -> None:
+    for option, path in (("--lock", request.lock), ("--wheel-dir", request.wheel_dir), ("--ca-file", request.ca_file)):
+        if path is not None and not path.exists():
+            raise InvalidInput(f"{option}: {path} does not exist")
+    if len(set(request.architectures)) != len(request.architectures) or not request.architectures:
+        raise InvalidInput(f"--arch: expected each architecture once, got {','.join(request.architectures) or 'none'}")
+
+
+def _tag(package: ModelPackage, request: BuildRequest, bases: Sequence[BaseImage]) -> str:
+    import hashlib
+
+    from mlfn.images.configuration import content_tag
+    from mlfn.images.content_layers import runtime_digest
+    from mlfn.images.wheels import runtime_lock
+
+    lock = (request.lock or runtime_lock()).read_bytes()
+    code = {"lock": hashlib.sha256(lock).hexdigest(), "runtime": runtime_digest()}
+    return content_tag(package, request, [base.digest for base in bases], code)
+
+
+def _prepared(base: BaseImage, found: dict[str, BaseImage], cache: BuildCache) -> PreparedBase:
+    from mlfn.images.assembly import PreparedBase
+    from mlfn.images.unpacked_bases import interpreter_for, unpacked
+
+    ready = unpacked(base, cache)
+    return PreparedBase(base, ready, interpreter_for(ready, found, cache))
+
+
+def _findings(bases: Sequence[PreparedBase]) -> tuple[Finding, ...]:
+    from mlfn.images.assembly import findings_of
+
+    return findings_of(bases)
+
+
+def _written(request: BuildRequest, ref: ImageRef, made: Assembled) -> int:
+    from mlfn.images.contents import BlobSource
+    from mlfn.images.layout_writing import write_archive, write_layout
+    from mlfn.images.referrers import Attachment, attachment_content
+    from mlfn.images.sbom import CYCLONEDX
+
+    assert request.output is not None
+    if request.output.suffix == ".tar":
+        write_archive(request.output, made.content, ref, request.epoch)
+    else:
+        attached = [
+            attachment_content(subject, Attachment(CYCLONEDX, BlobSource.of_bytes(bill, CYCLONEDX)))
+            for subject, bill in made.bills
+        ]
+        write_layout(request.output, made.content, attached, ref)
+    return 0
+
+
+def _unchanged(known: BuiltImage, clock: _Clock, findings: tuple[Finding, ...] = ()) -> BuiltImage:
+    return replace(known, seconds=clock.seconds(), findings=findings)
+
+
+class _Clock:
+    """Measure stages, and tell each when it begins."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._began = time.perf_counter()
+        self._stages: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str, words: str) -> Iterator[None]:
+        self._progress(words)
+        began = time.perf_counter()
+        yield
+        self._stages[name] = time.perf_counter() - began
+
+    def seconds(self) -> dict[str, float]:
+        return {**self._stages, "total": time.perf_counter() - self._began}
