@@ -23,6 +23,7 @@ __all__ = [
     "ScaleDecision",
     "Severity",
     "Traffic",
+    "WarmStatus",
 ]
 
 
@@ -170,6 +171,8 @@ class Deployed:
     findings: tuple[Finding, ...] = ()
     image: ImageRef | None = None
     """What runs, on a platform of images."""
+    warm: str = ""
+    """How it is kept warm and what that costs; "" where nothing was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +230,27 @@ class ScaleDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class WarmStatus:
+    """Tell how a function is kept warm, as the platform finds it."""
+
+    asked: str
+    """``off``, ``auto`` or a period, as the deploy said it."""
+    always: int = 0
+    """Instances that are there whatever happens."""
+    sender: str = ""
+    """What sends pings (``PingSource``, ``CronJob``, ``local service``); "" = nothing does."""
+    period_s: int = 0
+    """Of the pings; 0 = none."""
+    sent: int | None = None
+    """Pings since the sender started; None where the platform does not count them."""
+    failed: int | None = None
+    last_ping_at: float | None = None
+    """Unix time."""
+    last_error: str = ""
+    """Of the last ping that failed, or why pings cannot be sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionStatus:
     """Tell everything that a platform knows about a function."""
 
@@ -248,6 +272,8 @@ class FunctionStatus:
     """What is wrong now, such as a crash loop."""
     urls: tuple[str, ...] = ()
     """Every address; ``url`` is the canonical one."""
+    warm: WarmStatus | None = None
+    """How it is kept warm, where the platform tells."""
 
 
 @dataclass(frozen=True, slots=True)

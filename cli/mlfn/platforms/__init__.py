@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlfn.function import (
     Answer,
@@ -22,7 +22,10 @@ from mlfn.function import (
     Traffic,
 )
 
-__all__ = ["Capabilities", "Connect", "DeployRequest", "Manifests", "Platform", "Progress"]
+if TYPE_CHECKING:
+    from mlfn_policies.warm import WarmTerms
+
+__all__ = ["Capabilities", "Connect", "DeployRequest", "KeepsWarm", "Manifests", "Platform", "Progress"]
 
 
 class Progress(Protocol):
@@ -60,6 +63,8 @@ class DeployRequest:
     wait_timeout_s: float = 600.0
     force: bool = False
     """Take over objects that mlfn does not manage yet."""
+    companions: tuple[dict[str, Any], ...] = ()
+    """Objects to keep beside the function and owned by it, such as what pings it; those of before go."""
 
 
 class Platform(Protocol):
@@ -112,6 +117,16 @@ class Manifests(Protocol):
 
     def dry_run(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
         """Have the API check them, change nothing, and return them as they would be stored."""
+
+
+class KeepsWarm(Protocol):
+    """What a platform can do besides whose capabilities list the setting ``warm``."""
+
+    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
+        """Return how the platform scales such a function to zero, what may be set, and what would send pings.
+
+        ``status`` then tells in ``warm`` what was made of it.
+        """
 
 
 class Connect(Protocol):

@@ -26,11 +26,13 @@ from mlfn.function import (
     ScaleDecision,
     Severity,
     Traffic,
+    WarmStatus,
 )
 from mlfn.platforms import Capabilities, DeployRequest, Progress
 
 if TYPE_CHECKING:
     from mlfn_local.client import LocalClient
+    from mlfn_policies.warm import WarmTerms
 
 __all__ = ["LocalPlatform", "Pruned", "ServiceInfo", "connect", "down", "prune", "service_status", "up"]
 
@@ -62,8 +64,20 @@ class Pruned:
 
 
 _SETTINGS = frozenset(
-    ("concurrency", "target", "utilization", "min_scale", "max_scale", "window_s", "memory_bytes", "timeout_s", "env")
+    (
+        "concurrency",
+        "env",
+        "max_scale",
+        "memory_bytes",
+        "min_scale",
+        "target",
+        "timeout_s",
+        "utilization",
+        "warm",
+        "window_s",
+    )
 )
+_PINGER = "local service"
 _CAPABILITIES = Capabilities(
     scale_to_zero=True, traffic_split=True, logs_follow=True, revisions=True, images=False, settings=_SETTINGS
 )
@@ -164,6 +178,22 @@ class LocalPlatform:
     def diagnose(self, name: str) -> tuple[Finding, ...]:
         """Say what is wrong with a function."""
         return self.status(name).findings
+
+    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
+        """Return how such a function goes to zero here: after its window, and the service itself can ping it."""
+        from mlfn_policies.warm import WarmTerms
+
+        return WarmTerms(
+            window_s=spec.window_s,
+            min_scale=spec.min_scale,
+            max_scale=spec.max_scale,
+            total_value=spec.concurrency or spec.target,
+            # The router is always in the path, and no network has to follow.
+            target_burst_capacity=-1,
+            grace_s=0.0,
+            longest_retention_s=0,
+            sender=_PINGER,
+        )
 
     def remove(self, name: str) -> None:
         """Delete a function, its revisions and its logs; its models stay until ``mlfn local prune``."""
@@ -287,6 +317,7 @@ def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
         last_errors=tuple(value["last_errors"]),
         findings=tuple(Finding(**{**item, "severity": Severity(item["severity"])}) for item in value["findings"]),
         urls=(f"{root}/{name}", f"http://{name}.localhost:{value['port']}"),
+        warm=_warm_of(value),
     )
 
 
@@ -295,6 +326,17 @@ def _traffic_of(name: str, value: Mapping[str, Any]) -> tuple[Traffic, ...]:
     return tuple(
         Traffic(**share, url=f"{root}/{share['tag']}-{name}" if share["tag"] else "") for share in value["traffic"]
     )
+
+
+def _warm_of(value: Mapping[str, Any]) -> WarmStatus:
+    settings, pings = value["settings"], value["pings"]
+    asked, always = settings.get("warm", "off"), settings["min_scale"]
+    return WarmStatus(asked, always) if pings is None else WarmStatus(asked, always, _PINGER, **_renamed(pings))
+
+
+def _renamed(pings: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: pings[key] for key in ("period_s", "sent", "failed", "last_error")}
+    return {**kept, "last_ping_at": pings["last_at"]}
 
 
 def _post(port: int, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
