@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from mlfn.errors import Conflict, DeployFailed, MlfnError, NotFound, TimedOut, Unreachable
 from mlfn.function import Deployed
 from mlfn.platforms import DeployRequest, Progress
+from mlfn.platforms.knative.applying import apply_over
 from mlfn.platforms.knative.manifests import LATEST
 from mlfn.platforms.knative.objects import as_applied, same_template, with_template_of, with_traffic
 from mlfn.platforms.knative.revisions import (
@@ -26,7 +27,8 @@ from mlfn.platforms.knative.revisions import (
     superfluous,
     template_name,
 )
-from mlfn.platforms.knative.waiting import Awaited, wait_for_revision, wait_for_traffic
+from mlfn.platforms.knative.routing import remove_service
+from mlfn.platforms.knative.waiting import Awaited, wait_for_revision, wait_for_traffic, wait_until_seen
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.failing import Diagnose
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, REVISION, Object
@@ -34,6 +36,8 @@ from mlfn.platforms.kube.records import is_managed
 
 __all__ = ["Deploy", "check_ours", "staged"]
 
+_RESTORED_S = 10.0
+"""How long Knative may take to say that a Service is again what it was; it serves meanwhile."""
 _NO_GC = {"metadata": {"annotations": {"serving.knative.dev/no-gc": "true"}}}
 
 
@@ -75,19 +79,19 @@ class Deploy:
             check_ours(live, force=self._request.force)
         previous = serving(live)
         if live is not None and same_template(wanted, live) and settled(live, template_name(live)):
-            return self._told(live, template_name(live), previous=previous, changed=False)
+            return self._told(live, template_name(live), previous=None, changed=False)
         if not self._request.wait:
-            stored = self._apply(_final(wanted, live))
+            stored = self._apply(_final(wanted, live), live)
             return self._told(stored, template_name(stored), previous=previous, changed=True)
         service, revision = self._in_two_steps(wanted, live, previous)
-        changed = previous != revision or live is None
-        if previous and changed:
+        if previous and previous != revision:
             self._keep(service, previous)
+        changed = live is None or service["metadata"]["generation"] != live["metadata"]["generation"]
         return self._told(service, revision, previous=previous if previous != revision else None, changed=changed)
 
     def _in_two_steps(self, wanted: Object, live: Object | None, previous: str | None) -> tuple[Object, str]:
         self._progress("applying")
-        stored = self._apply(staged(wanted, live))
+        stored = self._apply(staged(wanted, live), live)
         written = _Written(template_name(stored), stored["metadata"]["generation"], live)
         try:
             self._wait(written, wait_for_revision)
@@ -95,7 +99,8 @@ class Deploy:
             if live is None:
                 return self._wait(written, wait_for_traffic), written.revision
             self._progress("shifting the traffic")
-            stored = self._apply(with_traffic(as_applied(self._current(written)), _all_to_latest(live)))
+            current = self._current(written)
+            stored = self._apply(with_traffic(as_applied(current), _all_to_latest(live)), current)
             written = replace(written, generation=stored["metadata"]["generation"])
             return self._wait(written, wait_for_traffic), written.revision
         except (DeployFailed, TimedOut, Unreachable) as error:
@@ -124,33 +129,38 @@ class Deploy:
             )
         return live
 
-    def _apply(self, thing: Object) -> Object:
-        return self._door.apply(thing, force=self._request.force)
+    def _apply(self, thing: Object, base: Object | None) -> Object:
+        return apply_over(self._door, thing, base, force=self._request.force)
 
     def _undone(self, written: _Written, previous: str | None, error: MlfnError) -> MlfnError:
         """Take the change back and return the error with what now serves."""
         serves = f"{previous} serves on" if previous else f"nothing of {self._name} stays"
+        told = f"{written.revision} did not become ready: " if isinstance(error, DeployFailed) else ""
         try:
             self._progress("taking it back")
             self._undo(written)
         except MlfnError as failure:
             left = f"and {written.revision} could not be taken back: {failure.message}"
-            return type(error)(f"{error.message}; {left}", hints=(*error.hints, *failure.hints), details=error.details)
-        return type(error)(f"{error.message}; {serves}", hints=error.hints, details=error.details)
+            return type(error)(
+                f"{told}{error.message}; {left}", hints=(*error.hints, *failure.hints), details=error.details
+            )
+        return type(error)(f"{told}{error.message}; {serves}", hints=error.hints, details=error.details)
 
     def _undo(self, written: _Written) -> None:
         """Put back what was, unless somebody else changed it meanwhile: then it is theirs."""
         try:
             live = self._current(written)
             if written.before is None:
-                self._door.delete(KNATIVE_SERVICE, self._name, foreground=False, uid=live["metadata"]["uid"])
+                remove_service(self._door, self._name, live["metadata"]["uid"])
                 return
             restored = as_applied(written.before)
             restored["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-            self._door.apply(restored, force=True)
+            stored = apply_over(self._door, restored, live, force=True)
         except (Conflict, NotFound):
             return
-        if written.revision != template_name(written.before):
+        seen = wait_until_seen(self._door, stored, timeout_s=_RESTORED_S)
+        # Before Knative has seen what is wanted now, it would make the revision again.
+        if seen and written.revision != template_name(written.before):
             self._door.delete(REVISION, written.revision, foreground=False)
 
     def _keep(self, service: Object, previous: str) -> None:

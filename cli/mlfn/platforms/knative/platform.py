@@ -7,16 +7,17 @@ that mlfn manages are changed. Connecting does no IO.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from mlfn.errors import NotFound
 from mlfn.function import Answer, Deployed, Finding, FunctionStatus, LogLine, Traffic
 from mlfn.platforms import Capabilities, DeployRequest, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
 from mlfn.platforms.knative.manifests import service
-from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL
+from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, serving
 from mlfn.platforms.knative.routing import remove_service, set_traffic
+from mlfn.platforms.knative.scene import own, scene, service_in
 from mlfn.platforms.knative.status import seen_by_tag, status_of
-from mlfn.platforms.knative.waiting import scene
 from mlfn.platforms.knative.ways import ways
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.evidence import Evidence
@@ -83,8 +84,9 @@ class KnativePlatform:
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""
         found = self._service(name)
-        own = f"{SERVICE_LABEL}={name}"
-        return status_of(found, self._door.list(REVISION, own), self._door.list(POD, own), self.diagnose(name))
+        label = f"{SERVICE_LABEL}={name}"
+        revisions, pods = (own(self._door.list(kind, label), found) for kind in (REVISION, POD))
+        return status_of(found, revisions, pods, self.diagnose(name))
 
     def list(self) -> tuple[FunctionStatus, ...]:
         """Tell all about all functions, sorted by name."""
@@ -118,8 +120,10 @@ class KnativePlatform:
         """Say what is wrong with a function, nothing when it is well."""
         self._service(name)
         for sight in self._door.watch(*scene(name), timeout_s=_LOOK_S):
-            _, findings = self._evidence()(sight, "")
-            return findings
+            found = service_in(sight.objects, name)
+            if found is not None:
+                _, findings = self._evidence()(replace(sight, objects=own(sight.objects, found)), serving(found) or "")
+                return findings
         return ()
 
     def remove(self, name: str) -> None:
@@ -148,4 +152,4 @@ def _is_of(pod: Object, revision: str) -> bool:
 
 def _of(owner: Object, things: tuple[Object, ...]) -> tuple[Object, ...]:
     name = owner["metadata"]["name"]
-    return tuple(each for each in things if each["metadata"]["labels"].get(SERVICE_LABEL) == name)
+    return own([each for each in things if each["metadata"]["labels"].get(SERVICE_LABEL) == name], owner)

@@ -8,6 +8,7 @@ twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mlfn.function import Traffic
 from mlfn.platforms.kube.instances import condition
@@ -105,16 +106,17 @@ def targets(split: Sequence[Traffic]) -> list[Object]:
 
 
 def traffic_of(service: Object) -> tuple[Traffic, ...]:
-    """Return the shares and tags as they are, in the order that they were given in."""
-    return tuple(
-        Traffic(
-            revision=each.get("revisionName", ""),
-            percent=each.get("percent") or 0,
-            tag=each.get("tag", ""),
-            url=each.get("url", ""),
-        )
-        for each in service.get("status", {}).get("traffic", ())
-    )
+    """Return the shares and tags as they are; a share and a tag of the same revision are one entry."""
+    found: list[Traffic] = []
+    for each in service.get("status", {}).get("traffic", ()):
+        name, percent = each.get("revisionName", ""), each.get("percent") or 0
+        tag, url = each.get("tag", ""), each.get("url", "")
+        untagged = next((known for known in found if known.revision == name and not known.tag), None)
+        if tag and not percent and untagged is not None:
+            found[found.index(untagged)] = replace(untagged, tag=tag, url=url)
+        else:
+            found.append(Traffic(name, percent, tag, url))
+    return tuple(found)
 
 
 def superfluous(service: Object, revisions: Sequence[Object]) -> tuple[str, ...]:

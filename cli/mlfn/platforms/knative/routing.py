@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from mlfn.errors import DeployFailed, InvalidInput, MlfnError, NotFound, TimedOut
 from mlfn.function import Traffic
 from mlfn.nearest import did_you_mean
+from mlfn.platforms.knative.applying import apply_over
 from mlfn.platforms.knative.objects import as_applied, with_traffic
 from mlfn.platforms.knative.revisions import (
     SERVICE_LABEL,
@@ -35,7 +36,7 @@ def set_traffic(door: ClusterDoor, live: Object, split: Sequence[Traffic]) -> tu
     name = live["metadata"]["name"]
     revisions = {each["metadata"]["name"]: each for each in door.list(REVISION, f"{SERVICE_LABEL}={name}")}
     _check(name, split, revisions)
-    stored = door.apply(with_traffic(as_applied(live), targets(split)))
+    stored = apply_over(door, with_traffic(as_applied(live), targets(split)), live)
     return traffic_of(_wait(door, stored))
 
 

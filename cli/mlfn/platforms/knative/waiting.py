@@ -7,28 +7,18 @@ wait: two deploys at once have one winner, and the other is told. Decides nothin
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlfn.errors import Conflict, MlfnError, TimedOut
 from mlfn.platforms import Progress
-from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, is_ready, settled
+from mlfn.platforms.knative.revisions import REVISION_LABEL, is_ready, settled
+from mlfn.platforms.knative.scene import own, scene, service_in
 from mlfn.platforms.kube.door import ClusterDoor, Selection, Sight
 from mlfn.platforms.kube.failing import Diagnose, fail_on_cause, stage_of, timed_out
 from mlfn.platforms.kube.instances import condition
-from mlfn.platforms.kube.kinds import (
-    CONFIGURATION,
-    DEPLOYMENT,
-    EVENT,
-    KNATIVE_SERVICE,
-    POD,
-    POD_AUTOSCALER,
-    REPLICA_SET,
-    REVISION,
-    ROUTE,
-    Object,
-)
+from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object
 
-__all__ = ["Awaited", "scene", "wait_for_revision", "wait_for_traffic"]
+__all__ = ["Awaited", "wait_for_revision", "wait_for_traffic", "wait_until_seen"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +32,14 @@ class Awaited:
     timeout_s: float
 
 
-def scene(name: str) -> tuple[Selection, ...]:
-    """Return what tells how a function does; what is not needed is left out where rights are missing."""
-    own = f"{SERVICE_LABEL}={name}"
-    return (
-        Selection(KNATIVE_SERVICE, fields=f"metadata.name={name}"),
-        Selection(REVISION, own),
-        Selection(CONFIGURATION, own, needed=False),
-        Selection(ROUTE, own, needed=False),
-        Selection(POD_AUTOSCALER, own, needed=False),
-        Selection(DEPLOYMENT, own, needed=False),
-        Selection(REPLICA_SET, own, needed=False),
-        Selection(POD, own, needed=False),
-        Selection(EVENT, needed=False),
-    )
-
-
 def wait_for_revision(door: ClusterDoor, awaited: Awaited, diagnose: Diagnose, progress: Progress) -> Sight:
     """Return when the revision is ready. Raises DeployFailed with the cause, TimedOut, Conflict."""
     told = ""
     for sight in _sights(door, awaited):
-        revision = _find(sight, REVISION.kind, awaited.revision)
+        revision = _revision(sight, awaited)
         if revision is not None and is_ready(revision):
             return sight
-        stage = _stage(sight, awaited.revision)
+        stage = _stage(sight, awaited)
         if stage != told:
             told = stage
             progress(stage)
@@ -84,6 +58,17 @@ def wait_for_traffic(door: ClusterDoor, awaited: Awaited, diagnose: Diagnose) ->
     raise _timed_out(last, awaited, diagnose)
 
 
+def wait_until_seen(door: ClusterDoor, stored: Object, *, timeout_s: float) -> bool:
+    """Wait until Knative says that a Service is as it was written, and ready; False when it does not."""
+    name, generation = stored["metadata"]["name"], stored["metadata"]["generation"]
+    for sight in door.watch(Selection(KNATIVE_SERVICE, fields=f"metadata.name={name}"), timeout_s=timeout_s):
+        if any(each["metadata"]["generation"] == generation and is_ready(each) for each in sight.objects):
+            return True
+        if not sight.objects or any(each["metadata"]["generation"] > generation for each in sight.objects):
+            return False
+    return False
+
+
 def _sights(door: ClusterDoor, awaited: Awaited) -> Iterator[Sight]:
     """Yield what is seen once the write is seen, and at least once."""
     seen = False
@@ -95,7 +80,7 @@ def _sights(door: ClusterDoor, awaited: Awaited) -> Iterator[Sight]:
         # A watch may begin with a state that is older than the write.
         if generation == awaited.generation:
             seen = True
-            yield sight
+            yield replace(sight, objects=own(sight.objects, service))
     if not seen:
         raise TimedOut(
             f"the change of {awaited.name} was not seen within {awaited.timeout_s:g} s",
@@ -104,7 +89,7 @@ def _sights(door: ClusterDoor, awaited: Awaited) -> Iterator[Sight]:
 
 
 def _service(sight: Sight, awaited: Awaited) -> Object:
-    found = next((each for each in sight.objects if _is(each, KNATIVE_SERVICE.kind, awaited.name)), None)
+    found = service_in(sight.objects, awaited.name)
     if found is None or "deletionTimestamp" in found["metadata"]:
         raise Conflict(
             f"{awaited.name} was deleted while it was being deployed", hints=("deploy it again if that was not meant",)
@@ -112,12 +97,9 @@ def _service(sight: Sight, awaited: Awaited) -> Object:
     return found
 
 
-def _find(sight: Sight, kind: str, name: str) -> Object | None:
-    return next((each for each in sight.objects if _is(each, kind, name)), None)
-
-
-def _is(thing: Object, kind: str, name: str) -> bool:
-    return bool(thing["kind"] == kind and thing["metadata"]["name"] == name)
+def _revision(sight: Sight, awaited: Awaited) -> Object | None:
+    named = (each for each in sight.objects if each["metadata"]["name"] == awaited.revision)
+    return next((each for each in named if each["kind"] == REVISION.kind), None)
 
 
 def _overtaken(awaited: Awaited, service: Object) -> MlfnError:
@@ -137,11 +119,11 @@ def _timed_out(sight: Sight, awaited: Awaited, diagnose: Diagnose) -> MlfnError:
 
 def _pending(sight: Sight, awaited: Awaited) -> str:
     """Say what was still awaited, from the innermost to the outermost."""
-    revision = _find(sight, REVISION.kind, awaited.revision)
+    revision = _revision(sight, awaited)
     if revision is None:
         return "Knative had not made the revision"
     if not is_ready(revision):
-        return f"{_stage(sight, awaited.revision)}{_reason(revision, 'Ready')}"
+        return f"{_stage(sight, awaited)}{_reason(revision, 'Ready')}"
     return f"its route was not ready{_reason(_service(sight, awaited), 'RoutesReady')}"
 
 
@@ -151,12 +133,12 @@ def _reason(thing: Object, kind: str) -> str:
     return f" ({reason})" if reason else ""
 
 
-def _stage(sight: Sight, revision: str) -> str:
+def _stage(sight: Sight, awaited: Awaited) -> str:
     pods = [
         each
         for each in sight.objects
-        if each["kind"] == POD.kind and each["metadata"].get("labels", {}).get(REVISION_LABEL) == revision
+        if each["kind"] == POD.kind and each["metadata"].get("labels", {}).get(REVISION_LABEL) == awaited.revision
     ]
-    if not pods and _find(sight, REVISION.kind, revision) is None:
+    if not pods and _revision(sight, awaited) is None:
         return "waiting for Knative"
     return stage_of(pods)
