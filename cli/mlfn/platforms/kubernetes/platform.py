@@ -49,6 +49,8 @@ _SETTINGS = frozenset(
     )
 )
 
+_TAGS_HINT = "shares and tags: --platform knative"
+
 
 class KubernetesPlatform:
     """Deploy to one namespace of a cluster."""
@@ -115,9 +117,13 @@ class KubernetesPlatform:
         things = (*self._door.list(REPLICA_SET, SELECTOR), *self._door.list(POD, SELECTOR))
         return tuple(status_of(each, things, ()) for each in deployments)
 
-    def invoke(self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Answer:
-        """Send ``POST path`` to a function by the first way that opens."""
+    def invoke(
+        self, name: str, path: str, body: bytes, headers: Mapping[str, str], timeout_s: float, *, tag: str = ""
+    ) -> Answer:
+        """Send ``POST path`` to a function by the first way that opens; there are no tags."""
         self._deployment(name)
+        if tag:
+            raise InvalidInput(f"{name} has no tag {tag!r}: on {self.name} there are none", hints=(_TAGS_HINT,))
         return send(ways(self._door, name), Request(path, body, headers, timeout_s))
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
@@ -127,7 +133,7 @@ class KubernetesPlatform:
         if len(wanted) != 1 or wanted[0].percent != 100 or any(each.tag for each in split):
             raise InvalidInput(
                 f"the traffic of {name} cannot be split: on {self.name} one revision gets all requests, without tags",
-                hints=(f"mlfn rollback {name} --to REVISION", "shares and tags: --platform knative"),
+                hints=(f"mlfn rollback {name} --to REVISION", _TAGS_HINT),
             )
         self._go_to(deployment, wanted[0].revision)
         return (Traffic(wanted[0].revision, 100),)
