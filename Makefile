@@ -43,9 +43,12 @@ fuzz: .venv/.dev ## 100,000 hostile requests against the function server
 docs: .venv/.dev ## write the generated reference pages again
 	$(BIN)/python docs/generate.py
 
-lock: .venv/.dev ## resolve the development and demo locks again
+lock: .venv/.dev ## resolve the locks of development, demo and images again
 	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade pyproject.toml -o .ci/base.lock
 	$(UV) pip compile -q --universal --generate-hashes --no-header --no-annotate --upgrade --group dev --extra all -c .ci/base.lock pyproject.toml -o .ci/dev.lock
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade \
+		--no-emit-package flatbuffers --no-emit-package packaging --no-emit-package protobuf \
+		-c .ci/base.lock .ci/runtime.in -o runtimes/mlfn_runtime/requirements.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
