@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
 import json
 import random
@@ -135,3 +136,17 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for number, blob in enumerate(issued.cert_chain_pems):
         blob.write_to_path(folder / "chain.pem", append=number > 0)
     return folder / "ca.pem", (folder / "chain.pem", folder / "key.pem")
+
+
+@pytest.fixture
+def small_registry() -> Iterator[Any]:
+    """Return a registry of our own, whose knobs make it behave as others do."""
+    with _load("small_registry").SmallRegistry() as one:
+        yield one
+
+
+@pytest.fixture
+def start_small() -> Iterator[Callable[[], Any]]:
+    """Return a function that starts one more registry of our own."""
+    with contextlib.ExitStack() as stack:
+        yield lambda: stack.enter_context(_load("small_registry").SmallRegistry())

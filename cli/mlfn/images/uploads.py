@@ -240,11 +240,12 @@ class _Reader:
 
     def _at(self, start: int) -> BinaryIO:
         """Return the stream at a position: sought where it can be, else read up to there."""
-        if self._stream is None or self._position > start:
-            if self._stream is not None:
-                self._stream.close()
+        if self._stream is not None and self._position > start and not self._stream.seekable():
+            self._stream.close()
+            self._stream = None
+        if self._stream is None:
             self._stream, self._position = self._source.open(), 0
-        if self._position < start and self._stream.seekable():
+        if self._position != start and self._stream.seekable():
             self._position = self._stream.seek(start)
         while self._position < start and self._read(self._stream, min(BLOCK_BYTES, start - self._position)):
             self._check()
