@@ -6,9 +6,12 @@ those that need a cluster, which KUBECONFIG, MLFN_REGISTRY, MLFN_INGRESS and MLF
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -35,7 +38,7 @@ class Subject:
     platform: Platform
     model: Path
     changed_model: Path
-    """Another digest of the same model."""
+    """The same model with one more output, so that its answers tell which of the two gave them."""
     failing_model: Path
     """A model that loads and fails in every run."""
     image: ImageSettings
@@ -47,13 +50,27 @@ class Subject:
         order = Order(model or self.model, wanted, self.image, wait_timeout_s=120)
         return deliver(self.platform, order, progress=lambda stage: None)
 
-    def invoke(self, name: str = "conformance") -> Answer:
+    def invoke(self, name: str = "conformance", *, tag: str = "") -> Answer:
         """Send the request that mlfn makes up from the model's signature."""
-        import json
-
         body = json.dumps(example_body(open_model(self.model))).encode()
         path = f"v2/models/{name}/infer"
-        return self.platform.invoke(name, path, body, {"content-type": "application/json"}, 30.0)
+        return self.platform.invoke(name, path, body, {"content-type": "application/json"}, 30.0, tag=tag)
+
+    def answering(self, name: str = "conformance", *, tag: str = "") -> str:
+        """Return which model answers now: ``model`` or ``changed_model``, or the status of an answer that is none."""
+        answer = self.invoke(name, tag=tag)
+        if answer.status != 200:
+            return str(answer.status)
+        outputs = {output["name"] for output in json.loads(answer.body)["outputs"]}
+        return "changed_model" if "label_again" in outputs else "model"
+
+    @staticmethod
+    def settles(holds: Callable[[], object], limit_s: float = 60.0) -> None:
+        """Wait until something holds: a cluster's network follows its API after a while."""
+        deadline, pause = time.monotonic() + limit_s, threading.Event()
+        while not holds():
+            assert time.monotonic() < deadline, f"not so within {limit_s:g} s"
+            pause.wait(0.1)
 
     def need(self, capability: str) -> None:
         """Skip what the platform says it cannot do."""
@@ -108,7 +125,8 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     model, changed, failing = (tmp_path / name for name in ("model.onnx", "changed.onnx", "failing.onnx"))
     model.write_bytes((repository / "examples/iris/model.onnx").read_bytes())
     loaded = onnx.load(model)
-    loaded.doc_string = "another digest"
+    loaded.graph.node.append(onnx.helper.make_node("Identity", ["label"], ["label_again"]))
+    loaded.graph.output.append(onnx.helper.make_tensor_value_info("label_again", onnx.TensorProto.INT64, None))
     onnx.save(loaded, changed)
     loaded.graph.node.append(onnx.helper.make_node("Reshape", ["X", "misfit"], ["failing"]))
     loaded.graph.initializer.append(onnx.helper.make_tensor("misfit", onnx.TensorProto.INT64, [2], [3, 7]))
