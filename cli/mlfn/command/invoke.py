@@ -42,7 +42,8 @@ def invoke(name: str, data: str | None, example: bool, path: str, tag: str, outp
     """Send a request to the function NAME and print its answer.
 
     The request is an Open Inference document (`mlfn inspect MODEL --example` prints one). How long it took is said on
-    stderr. When the function refuses the request, its words are printed and the exit code is 2.
+    stderr, and which way led to a function of a cluster: its address, an ingress, or a port-forward. When the function
+    refuses the request, its words are printed and the exit code is 2.
 
     \b
     Examples:
@@ -72,7 +73,8 @@ def invoke(name: str, data: str | None, example: bool, path: str, tag: str, outp
 def _duration(answer: Answer) -> str:
     held = next((value for name, value in answer.headers.items() if name.lower() == "mlfn-held-seconds"), "")
     cold = f", {float(held) * 1000:.1f} ms of it until an instance was ready" if held else ""
-    return f"{answer.seconds * 1000:.1f} ms{cold}"
+    way = f", by {answer.via}" if answer.via else ""
+    return f"{answer.seconds * 1000:.1f} ms{cold}{way}"
 
 
 def _body(data: str) -> bytes:
