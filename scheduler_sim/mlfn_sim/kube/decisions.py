@@ -1,0 +1,41 @@
+"""What a scheduling cycle decided, with everything that explains it. Pure data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+__all__ = ["Decision", "unschedulable_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Tell the outcome of one scheduling cycle. Nodes are indices of the catalog."""
+
+    chosen: int
+    """-1: no node is feasible."""
+    feasible: tuple[int, ...]
+    """In the order in which they were found."""
+    evaluated: int
+    """Nodes looked at; the search ends when enough are feasible."""
+    rejected: Mapping[int, str] = field(default_factory=dict)
+    """Node -> the filter that rejected it."""
+    reasons: Mapping[str, int] = field(default_factory=Counter)
+    """Reason -> nodes, as the scheduler words it; a node can have several."""
+    scores: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Plugin -> weighted score of each feasible node; plugins that were skipped are absent."""
+    totals: Sequence[int] = ()
+    """Sum of the weighted scores of each feasible node."""
+    ties: tuple[int, ...] = ()
+    """The feasible nodes with the highest total."""
+
+    def rejected_by(self) -> dict[str, int]:
+        """Return filter -> how many nodes it rejected."""
+        return dict(Counter(self.rejected.values()))
+
+
+def unschedulable_text(decision: Decision, nodes: int) -> str:
+    """Return the scheduler's own words for a pod that fits nowhere."""
+    reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in decision.reasons.items()))
+    return f"0/{nodes} nodes are available: {reasons}." if reasons else f"0/{nodes} nodes are available."
