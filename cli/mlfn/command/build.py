@@ -81,7 +81,7 @@ def _print(built: BuiltImage, form: Format) -> None:
         return
     print_findings(built.findings)
     say(_summary(built))
-    print(built.ref.tagged if built.output else built.ref.pinned)
+    print(built.ref.pinned if built.pushed else built.ref.tagged)
 
 
 def _summary(built: BuiltImage) -> str:
@@ -89,5 +89,13 @@ def _summary(built: BuiltImage) -> str:
     sizes = f"{built.size / 1e6:.1f} MB, {own / 1e6:.1f} MB of them above the base"
     if not built.changed:
         return f"unchanged: {built.ref.tagged} is there already ({sizes})"
-    where = f"written to {built.output}" if built.output else f"pushed, {built.pushed_bytes / 1e6:.1f} MB sent"
-    return f"built {built.ref.tagged} in {built.seconds['total']:.2f} s: {sizes}; {where}"
+    return f"built {built.ref.tagged} in {built.seconds['total']:.2f} s: {sizes}; {_whereabouts(built)}"
+
+
+def _whereabouts(built: BuiltImage) -> str:
+    if built.output:
+        return f"written to {built.output}"
+    if not built.pushed:
+        return "kept by the engine"
+    # An engine does not say how much it sent.
+    return f"pushed, {built.pushed_bytes / 1e6:.1f} MB sent" if built.pushed_bytes else "pushed"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlfn.images.assembly import PreparedBase
     from mlfn.images.bases import BaseImage
     from mlfn.images.cache import BuildCache
+    from mlfn.images.registries import Registries
 
 __all__ = ["build", "destination"]
 
@@ -33,10 +34,6 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
 
     When the registry has the image of the very same inputs, nothing is made and nothing is sent.
     """
-    if request.builder is not Builder.MLFN:
-        from mlfn.images import engines
-
-        return engines.build(package, request, progress)
     from mlfn.images.assembled import total_bytes
     from mlfn.images.bases import choose, find_bases
     from mlfn.images.cache import BuildCache
@@ -49,18 +46,25 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
             found = find_bases(request.base, registries.base_source(), cache)
             bases = [choose(request.base, found, architecture) for architecture in request.architectures]
         ref = replace(ref, tag=_tag(package, request, bases))
-        if request.output is None and (known := registries.present(ref, cache)):
+        if known := _present(request, registries, ref, cache, bases):
             return _unchanged(known, clock)
         with clock.stage("python", "reading the base's Python"):
             prepared = [_prepared(base, found, cache) for base in bases]
         if any(base.interpreter is None for base in prepared):
             ref = replace(ref, tag=ref.tag + WITHOUT_BYTECODE)
-            if request.output is None and (known := registries.present(ref, cache)):
+            if known := _present(request, registries, ref, cache, bases):
                 return _unchanged(known, clock, _findings(prepared))
         with clock.stage("layers", "making the layers"):
             from mlfn.images.assembly import assemble
 
             made = assemble(package, request, prepared, cache, progress)
+        if request.builder is not Builder.MLFN:
+            with clock.stage("engine", f"handing over to {request.builder}"):
+                ref = _by_engine(request, ref, made, bases[0], progress)
+            kept = BuiltImage(ref, total_bytes(made.layers), made.layers, {}, pushed=False, output=request.output)
+            # What was pushed is told as the engine wrote it.
+            told = _present(request, registries, ref, cache, bases) or kept
+            return replace(told, seconds=clock.seconds(), findings=_findings(prepared), changed=True)
         ref = replace(ref, digest=made.content.digest)
         with clock.stage("push" if request.output is None else "write", f"sending {ref.tagged}"):
             sent = registries.push(ref, made, progress) if request.output is None else _written(request, ref, made)
@@ -71,6 +75,7 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
         clock.seconds(),
         _findings(prepared),
         pushed_bytes=sent,
+        pushed=_is_pushed(request),
         output=request.output,
     )
 
@@ -81,7 +86,7 @@ def destination(request: BuildRequest) -> ImageRef:
 
     if request.registry:
         return parse_destination(request.registry, request.name)
-    if request.output is None:
+    if request.output is None and request.builder is Builder.MLFN:
         raise InvalidInput(
             "no registry given: an image is pushed to one, and none is assumed",
             hints=(
@@ -98,6 +103,27 @@ def _check(request: BuildRequest) -> None:
             raise InvalidInput(f"{option}: {path} does not exist")
     if len(set(request.architectures)) != len(request.architectures) or not request.architectures:
         raise InvalidInput(f"--arch: expected each architecture once, got {','.join(request.architectures) or 'none'}")
+    if request.builder is not Builder.MLFN:
+        from mlfn.images.engine_build import check_engine
+
+        check_engine(request)
+
+
+def _is_pushed(request: BuildRequest) -> bool:
+    """Tell whether the image goes to a registry: not to a file, and not only into an engine's store."""
+    return request.output is None and bool(request.registry)
+
+
+def _present(
+    request: BuildRequest, registries: Registries, ref: ImageRef, cache: BuildCache, bases: Sequence[BaseImage]
+) -> BuiltImage | None:
+    """Return what the registry has under a tag."""
+    known = registries.present(ref, cache) if _is_pushed(request) else None
+    if known is None or request.builder is Builder.MLFN:
+        return known
+    from mlfn.images.engine_build import with_kinds
+
+    return with_kinds(known, bases[0])
 
 
 def _tag(package: ModelPackage, request: BuildRequest, bases: Sequence[BaseImage]) -> str:
@@ -109,7 +135,9 @@ def _tag(package: ModelPackage, request: BuildRequest, bases: Sequence[BaseImage
 
     lock = (request.lock or runtime_lock()).read_bytes()
     code = {"lock": hashlib.sha256(lock).hexdigest(), "runtime": runtime_digest()}
-    return content_tag(package, request, [base.digest for base in bases], code)
+    tag = content_tag(package, request, [base.digest for base in bases], code)
+    # The same files, yet not the same bytes as the own builder's.
+    return tag if request.builder is Builder.MLFN else f"{tag}-{request.builder}"
 
 
 def _prepared(base: BaseImage, found: dict[str, BaseImage], cache: BuildCache) -> PreparedBase:
@@ -142,6 +170,14 @@ def _written(request: BuildRequest, ref: ImageRef, made: Assembled) -> int:
         ]
         write_layout(request.output, made.content, attached, ref)
     return 0
+
+
+def _by_engine(request: BuildRequest, ref: ImageRef, made: Assembled, base: BaseImage, progress: Progress) -> ImageRef:
+    from mlfn.images.engine_build import build_with_engine
+    from mlfn.images.engine_context import EngineContext
+
+    kinds = {layer.digest: layer.kind for layer in made.layers}
+    return build_with_engine(EngineContext(made.content, base, kinds, request.builder), ref, request, progress)
 
 
 def _unchanged(known: BuiltImage, clock: _Clock, findings: tuple[Finding, ...] = ()) -> BuiltImage:

@@ -85,14 +85,16 @@ class BuiltImage:
     pushed_bytes: int = 0
     changed: bool = True
     """False when the image was there already: nothing was made and nothing was sent."""
+    pushed: bool = True
+    """Whether a registry has it; else it was written to ``output``, or stays in the engine that built it."""
     output: Path | None = None
-    """Where it was written, if it was not pushed."""
+    """Where it was written."""
 
     def as_json(self) -> dict[str, object]:
         """Return the document of ``-o json``."""
         return {
             "schema": "mlfn.image/v1",
-            "reference": self.ref.pinned if self.ref.digest and not self.output else self.ref.tagged,
+            "reference": self.ref.pinned if self.pushed else self.ref.tagged,
             "tag": self.ref.tag,
             "digest": self.ref.digest,
             "size": self.size,
