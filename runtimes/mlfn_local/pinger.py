@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from mlfn_local.records import FunctionRecord
@@ -91,25 +92,24 @@ class Pinger:
 
     def beat(self, records: Iterable[FunctionRecord]) -> None:
         """Ping whoever is due; called each second. Only what serves and may go to zero is pinged."""
-        periods = {}
-        for record in records:
-            serving = record.latest
-            if serving is not None and serving.settings.min_scale == 0 and period_of(serving.settings.warm):
-                periods[record.name] = period_of(serving.settings.warm)
+        periods = {record.name: period_s for record in records if (period_s := _asked_of(record))}
         for name in self._schedule.due(self._clock(), periods):
             if name not in self._under_way:
                 task = asyncio.get_running_loop().create_task(self._ping(name))
                 self._under_way[name] = task
-                task.add_done_callback(lambda _, name=name: self._under_way.pop(name, None))
+                task.add_done_callback(partial(self._done, name))
 
-    def describe(self, name: str) -> dict[str, Any] | None:
-        """Return what is counted of a function as JSON, None while it is not pinged."""
-        count = self._schedule.count(name)
-        if count is None:
+    def describe(self, record: FunctionRecord) -> dict[str, Any] | None:
+        """Return what is counted of a function as JSON, None where it is not pinged."""
+        period_s = _asked_of(record)
+        if not period_s:
             return None
-        told = asdict(count)
+        told = asdict(self._schedule.count(record.name) or PingCount(period_s, 0.0))
         del told["due_s"]
         return told
+
+    def _done(self, name: str, _: asyncio.Task[None]) -> None:
+        del self._under_way[name]
 
     async def close(self) -> None:
         """Give up the pings that are under way."""
@@ -147,3 +147,11 @@ class Pinger:
         if not status:
             raise ConnectionError("the router ended the connection")
         return int(status.split(maxsplit=2)[1])
+
+
+def _asked_of(record: FunctionRecord) -> int:
+    """Return the period at which a function is to be pinged: only what serves and may go to zero is."""
+    serving = record.latest
+    if serving is None or serving.settings.min_scale > 0:
+        return 0
+    return period_of(serving.settings.warm)

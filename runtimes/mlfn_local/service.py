@@ -234,7 +234,7 @@ class Service:
         changes = await self._ledger.call(state.decisions, name)
         errors = await self._ledger.call(state.errors, name)
         described = describe(self.functions, record, changes, errors)
-        return {**described, "pings": self._pinger.describe(name), "port": self.router.port}
+        return {**described, "pings": self._pinger.describe(record), "port": self.router.port}
 
     async def _list(self, _: dict[str, Any], __: Progress) -> object:
         return [await self._describe(record.name) for record in self.functions.records]

@@ -84,6 +84,8 @@ def _print(deployed: Deployed, output: Format) -> None:
         return
     print_findings([each for each in deployed.findings if each.severity is not Severity.INFO])
     say(_summary(deployed))
+    if deployed.warm:
+        say(f"kept warm: {deployed.warm}")
     print(deployed.name if output is Format.NAME else deployed.url)
 
 

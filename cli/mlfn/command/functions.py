@@ -12,6 +12,7 @@ import click
 from mlfn.command.advice import near_functions
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
+from mlfn.command.warm_words import status_document, status_line
 from mlfn.function import FunctionSpec, FunctionStatus
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
@@ -97,6 +98,7 @@ def document(status: FunctionStatus) -> dict[str, object]:
         "decisions": [{**asdict(each), "at": _utc(each.at)} for each in status.decisions],
         "last_errors": list(status.last_errors),
         "findings": [each.as_json() for each in status.findings],
+        "warm": status_document(status.warm) if status.warm else None,
     }
 
 
@@ -140,6 +142,8 @@ def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
     yield "ready", _yes(status.ready)
     yield "model", f"{status.format}, {status.digest}"
     yield "deployed", f"{ago(now - status.created_at)} ago on {status.platform}"
+    if status.warm is not None:
+        yield "kept warm", status_line(status.warm)
     yield "settings", ", ".join(f"{key}={value}" for key, value in settings.items())
     yield "env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"
 

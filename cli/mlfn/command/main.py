@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "traffic": ("traffic", "Show or change which revisions get a function's requests."),
     "rollback": ("rollback", "Bring an earlier revision of a function back."),
     "delete": ("delete", "Delete a function with its revisions and logs."),
+    "warm": ("warm", "Plan and look at what keeps a function warm."),
     "local": ("local", "Start, stop and look at the service on this machine."),
     "sim": ("sim", "Compare recorded decisions with the simulator's."),
     "config": ("config", "Show every setting with its origin."),

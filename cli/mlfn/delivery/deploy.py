@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from mlfn.delivery.warm import companions, keep_warm, summary
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, Finding, FunctionSpec, ImageRef, ModelPackage, Severity
 from mlfn.models import open_model
@@ -40,6 +41,7 @@ def deploy(platform: Platform, order: Order, *, progress: Progress) -> Deployed:
     return replace(
         deployed,
         image=deployed.image or request.image,
+        warm=request.warm,
         findings=(*findings, *deployed.findings),
         seconds={**seconds, **deployed.seconds, "total": time.perf_counter() - started},
     )
@@ -53,15 +55,21 @@ def prepare(
     _refuse_foreign(platform, order.spec)
     progress("reading the model")
     package = read_model(order.model)
+    kept = keep_warm(platform, order.spec)
     request = DeployRequest(
-        order.spec, package, wait=order.wait, wait_timeout_s=order.wait_timeout_s, force=order.force
+        kept.spec,
+        package,
+        wait=order.wait,
+        wait_timeout_s=order.wait_timeout_s,
+        force=order.force,
+        warm=summary(kept.plan) if kept.plan else "",
     )
     read_s = time.perf_counter() - started
     if not platform.capabilities.images:
         return request, {"inspect": read_s}, ()
     image, findings = _build(package, order, progress)
     seconds = {"inspect": read_s, "image": time.perf_counter() - started - read_s}
-    return replace(request, image=image), seconds, findings
+    return replace(request, image=image, companions=companions(kept, image)), seconds, findings
 
 
 def read_model(model: Path) -> ModelPackage:

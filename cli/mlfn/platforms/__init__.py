@@ -65,6 +65,8 @@ class DeployRequest:
     """Take over objects that mlfn does not manage yet."""
     companions: tuple[dict[str, Any], ...] = ()
     """Objects to keep beside the function and owned by it, such as what pings it; those of before go."""
+    warm: str = ""
+    """How it is kept warm and what that costs, in words."""
 
 
 class Platform(Protocol):

@@ -8,23 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mlfn.errors import NotFound
-from mlfn.function import Answer, Deployed, Finding, FunctionStatus, LogLine, Traffic
+from mlfn.errors import InvalidInput, MlfnError, NotFound
+from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Traffic
 from mlfn.platforms import Capabilities, DeployRequest, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
+from mlfn.platforms.knative.keeping_warm import warm_status, warm_terms
 from mlfn.platforms.knative.manifests import service
 from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, serving
 from mlfn.platforms.knative.routing import remove_service, set_traffic
 from mlfn.platforms.knative.scene import own, scene, service_in
 from mlfn.platforms.knative.status import seen_by_tag, status_of
 from mlfn.platforms.knative.ways import ways
+from mlfn.platforms.kube.checks import check
+from mlfn.platforms.kube.companions import dressed, tend
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.evidence import Evidence
+from mlfn.platforms.kube.findings import finding
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object
 from mlfn.platforms.kube.labels import MANAGED
+from mlfn.platforms.kube.limits import CHECKED, read
 from mlfn.platforms.kube.pod_logs import function_logs
 from mlfn.platforms.kube.ways_in import Request, send
+from mlfn_policies.warm import WarmTerms
+
+if TYPE_CHECKING:
+    from mlfn_policies.warm import WarmTerms
 
 __all__ = ["KnativePlatform"]
 
@@ -68,25 +78,30 @@ class KnativePlatform:
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Make a revision of the request's image serve as ``spec.name``."""
         deploy = Deploy(self._door, request, diagnose=self._evidence(), progress=progress)
-        return deploy.run(service(request))
+        deployed = deploy.run(service(request))
+        tend(self._door, self._service(request.spec.name), request.companions)
+        return deployed
 
     def manifests(self, request: DeployRequest) -> tuple[Object, ...]:
         """Return the objects that a deploy would apply; asks nobody."""
-        return (service(request),)
+        return (service(request), *(dressed(each, request.spec.name) for each in request.companions))
 
     def dry_run(self, request: DeployRequest) -> tuple[Object, ...]:
         """Have the API check them, change nothing, and return them as they would be stored."""
+        self._checked(request)
         live = self._door.get(KNATIVE_SERVICE, request.spec.name)
         if live is not None:
             check_ours(live, force=request.force)
-        return (self._door.apply(staged(service(request), live), force=request.force, dry_run=True),)
+        things = (staged(service(request), live), *self.manifests(request)[1:])
+        return tuple(self._door.apply(each, force=request.force, dry_run=True) for each in things)
 
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""
         found = self._service(name)
         label = f"{SERVICE_LABEL}={name}"
         revisions, pods = (own(self._door.list(kind, label), found) for kind in (REVISION, POD))
-        return status_of(found, revisions, pods, self.diagnose(name))
+        told = status_of(found, revisions, pods, self.diagnose(name))
+        return replace(told, warm=warm_status(self._door, told.spec))
 
     def list(self) -> tuple[FunctionStatus, ...]:
         """Tell all about all functions, sorted by name."""
@@ -126,11 +141,37 @@ class KnativePlatform:
                 return findings
         return ()
 
+    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
+        """Return how this cluster scales such a function to zero, and what sends pings here."""
+        return warm_terms(self._door, spec)
+
     def remove(self, name: str) -> None:
         """Delete a function; its last requests are still answered."""
         found = self._service(name)
         check_ours(found, force=False)
         remove_service(self._door, name, found["metadata"]["uid"])
+
+    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
+        """Return how the cluster scales such a function to zero, what may be set, and what would send pings."""
+        return warm_terms(self._door, spec)
+
+    def _checked(self, request: DeployRequest) -> tuple[Finding, ...]:
+        """Hold the settings against what the cluster allows. Raises InvalidInput with all that is wrong."""
+        found = check(request.spec, read(self._door, CHECKED))
+        wrong = [each for each in found if each.severity is Severity.ERROR]
+        if wrong:
+            message = "; ".join(each.message for each in wrong)
+            hints = tuple(dict.fromkeys(each.fix for each in wrong if each.fix))
+            raise InvalidInput(f"{request.spec.name} cannot be deployed so: {message}", hints=hints)
+        return found
+
+    def _tended(self, request: DeployRequest, owner: Object) -> tuple[Finding, ...]:
+        """Make what keeps the function warm; it serves already, so that a refusal is a warning."""
+        try:
+            tend(self._door, owner, request.companions)
+        except MlfnError as error:
+            return (finding("warm-pings-refused", f"{request.spec.name} is not kept warm: {error.message}"),)
+        return ()
 
     def _service(self, name: str) -> Object:
         found = self._door.get(KNATIVE_SERVICE, name)
@@ -143,6 +184,17 @@ class KnativePlatform:
 
     def _evidence(self) -> Evidence:
         return Evidence(self._door, _is_of)
+
+
+def _visibility(request: DeployRequest, url: str) -> Finding:
+    name = request.spec.name
+    if request.spec.visibility == "cluster":
+        return finding("cluster-only", f"{name} is reached from within the cluster only, at {url or 'its address'}")
+    where = url or "the address that describe tells"
+    return finding(
+        "reachable-from-outside",
+        f"{name} is public: whoever reaches the cluster's ingress can call {where}, no password",
+    )
 
 
 def _is_of(pod: Object, revision: str) -> bool:
