@@ -1,7 +1,7 @@
 """Ping the functions that ask for it, through the router like anybody, so that the autoscaler keeps an instance.
 
 :class:`PingSchedule` says which function is due and counts; it has no clock and sends nothing, so that a simulated day
-runs through it. :class:`Pinger` sends what is due; a ping that is still on its way when the next is due stands for both.
+runs through it. :class:`Pinger` sends what is due; one still on its way when the next is due stands for both.
 """
 
 from __future__ import annotations

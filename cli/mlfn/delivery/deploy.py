@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from mlfn.delivery.warm import companions, keep_warm, summary
+from mlfn.delivery.warm import Kept, companions, keep_warm, summary
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, Finding, FunctionSpec, ImageRef, ModelPackage, Severity
 from mlfn.models import open_model
@@ -55,7 +55,7 @@ def prepare(
     _refuse_foreign(platform, order.spec)
     progress("reading the model")
     package = read_model(order.model)
-    kept = keep_warm(platform, order.spec)
+    kept = keep_warm(platform, order.spec) if order.spec.warm != "off" else Kept(order.spec, None)
     request = DeployRequest(
         kept.spec,
         package,
@@ -69,7 +69,8 @@ def prepare(
         return request, {"inspect": read_s}, ()
     image, findings = _build(package, order, progress)
     seconds = {"inspect": read_s, "image": time.perf_counter() - started - read_s}
-    return replace(request, image=image, companions=companions(kept, image)), seconds, findings
+    beside = companions(kept, image) if kept.plan else ()
+    return replace(request, image=image, companions=beside), seconds, findings
 
 
 def read_model(model: Path) -> ModelPackage:
