@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
-from mlfn.errors import Conflict, DeployFailed, MlfnError, NotFound, TimedOut, Unreachable
+from mlfn.errors import Conflict, DeployFailed, InvalidInput, MlfnError, NotFound, TimedOut, Unreachable
 from mlfn.function import Deployed
 from mlfn.platforms import DeployRequest, Progress
 from mlfn.platforms.knative.applying import apply_over
@@ -27,8 +26,8 @@ from mlfn.platforms.knative.revisions import (
     superfluous,
     template_name,
 )
-from mlfn.platforms.knative.routing import remove_service
-from mlfn.platforms.knative.waiting import Awaited, wait_for_revision, wait_for_traffic, wait_until_seen
+from mlfn.platforms.knative.taking_back import Change, take_back
+from mlfn.platforms.knative.waiting import Awaited, wait_for_revision, wait_for_traffic
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.failing import Diagnose
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, REVISION, Object
@@ -36,19 +35,7 @@ from mlfn.platforms.kube.records import is_managed
 
 __all__ = ["Deploy", "check_ours", "staged"]
 
-_RESTORED_S = 10.0
-"""How long Knative may take to say that a Service is again what it was; it serves meanwhile."""
 _NO_GC = {"metadata": {"annotations": {"serving.knative.dev/no-gc": "true"}}}
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """What a deploy has changed so far."""
-
-    revision: str
-    generation: int
-    before: Object | None
-    """The Service as it was; None for a first deploy."""
 
 
 class Deploy:
@@ -72,59 +59,81 @@ class Deploy:
         self._started = clock()
         self._seconds: dict[str, float] = {}
 
-    def run(self, wanted: Object) -> Deployed:
-        """Make ``wanted`` serve. Raises Conflict, DeployFailed, TimedOut and what the cluster refuses."""
+    def run(self, wanted: Object) -> tuple[Deployed, Object]:
+        """Make ``wanted`` serve and return what came of it, with the Service as it is now.
+
+        Raises Conflict, DeployFailed, TimedOut and what the cluster refuses.
+        """
         live = self._door.get(KNATIVE_SERVICE, self._name)
         if live is not None:
             check_ours(live, force=self._request.force)
-        previous = serving(live)
+        before = serving(live)
         if live is not None and same_template(wanted, live) and settled(live, template_name(live)):
-            return self._told(live, template_name(live), previous=None, changed=False)
+            return self._told(live, live, previous=None), live
         if not self._request.wait:
-            stored = self._apply(_final(wanted, live), live)
-            return self._told(stored, template_name(stored), previous=previous, changed=True)
-        service, revision = self._in_two_steps(wanted, live, previous)
-        if previous and previous != revision:
+            stored = self._at_once(wanted, live, before)
+            return self._told(stored, live, previous=before), stored
+        service = self._in_two_steps(wanted, live, before)
+        previous = before if before != template_name(service) else None
+        if previous:
             self._keep(service, previous)
-        changed = live is None or service["metadata"]["generation"] != live["metadata"]["generation"]
-        return self._told(service, revision, previous=previous if previous != revision else None, changed=changed)
+        return self._told(service, live, previous=previous), service
 
-    def _in_two_steps(self, wanted: Object, live: Object | None, previous: str | None) -> tuple[Object, str]:
+    def _at_once(self, wanted: Object, live: Object | None, before: str | None) -> Object:
+        """Write both steps in one, for who does not wait: Knative shifts the traffic when the revision is ready."""
+        newest = live.get("status", {}).get("latestReadyRevisionName") if live is not None else None
+        if before is not None and before != newest:
+            raise InvalidInput(
+                f"{before} serves {self._name}, not its newest revision {newest}: without waiting, Knative would first "
+                f"send its requests to {newest}",
+                hints=("deploy without --no-wait",),
+            )
+        return self._apply(with_traffic(staged(wanted, live), _all_to_latest(live)), live)
+
+    def _in_two_steps(self, wanted: Object, live: Object | None, before: str | None) -> Object:
         self._progress("applying")
-        stored = self._apply(staged(wanted, live), live)
-        written = _Written(template_name(stored), stored["metadata"]["generation"], live)
+        first = staged(wanted, live)
+        change = Change(self._name, template_name(first), live)
         try:
-            self._wait(written, wait_for_revision)
+            self._write(change, first, live)
+            self._wait(change, "revision")
             self._seconds["start"] = self._clock() - self._started
-            if live is None:
-                return self._wait(written, wait_for_traffic), written.revision
-            self._progress("shifting the traffic")
-            current = self._current(written)
-            stored = self._apply(with_traffic(as_applied(current), _all_to_latest(live)), current)
-            written = replace(written, generation=stored["metadata"]["generation"])
-            return self._wait(written, wait_for_traffic), written.revision
+            if live is not None:
+                self._progress("shifting the traffic")
+                current = self._current(change)
+                self._write(change, with_traffic(as_applied(current), _all_to_latest(live)), current)
+            self._wait(change, "traffic")
+            return self._current(change)
         except (DeployFailed, TimedOut, Unreachable) as error:
-            raise self._undone(written, previous, error) from error
-        except BaseException as error:
-            # Ctrl-C, and whatever nobody thought of: what served before serves on.
-            if not isinstance(error, Conflict):
-                self._undo(written)
+            raise self._taken_back(change, before, error) from error
+        except BaseException:
+            # Ctrl-C, a conflict, a right that is missing, and whatever nobody thought of.
+            take_back(self._door, change)
             raise
 
-    def _wait(self, written: _Written, until: Callable[..., object]) -> Object:
+    def _write(self, change: Change, thing: Object, base: Object | None) -> None:
+        """Apply, and note the generation first: an interrupt may come between the write and its answer."""
+        change.generations.add(base["metadata"]["generation"] + 1 if base is not None else 1)
+        try:
+            stored = self._apply(thing, base)
+        except MlfnError:
+            change.generations.clear()
+            raise
+        change.generations = {stored["metadata"]["generation"]}
+
+    def _wait(self, change: Change, what: str) -> None:
         left_s = max(1.0, self._request.wait_timeout_s - (self._clock() - self._started))
-        awaited = Awaited(self._name, written.revision, written.generation, left_s)
-        if until is wait_for_revision:
+        awaited = Awaited(self._name, change.revision, max(change.generations), left_s)
+        if what == "revision":
             wait_for_revision(self._door, awaited, self._diagnose, self._progress)
         else:
             wait_for_traffic(self._door, awaited, self._diagnose)
-        return self._current(written)
 
-    def _current(self, written: _Written) -> Object:
+    def _current(self, change: Change) -> Object:
         live = self._door.get(KNATIVE_SERVICE, self._name)
-        if live is None or live["metadata"]["generation"] != written.generation:
+        if live is None or not change.is_ours(live):
             raise Conflict(
-                f"somebody else changed {self._name} while {written.revision} was being deployed",
+                f"somebody else changed {self._name} while {change.revision} was being deployed",
                 hints=(f"see what it is: mlfn describe {self._name}", "deploy again to replace it"),
             )
         return live
@@ -132,36 +141,18 @@ class Deploy:
     def _apply(self, thing: Object, base: Object | None) -> Object:
         return apply_over(self._door, thing, base, force=self._request.force)
 
-    def _undone(self, written: _Written, previous: str | None, error: MlfnError) -> MlfnError:
+    def _taken_back(self, change: Change, before: str | None, error: MlfnError) -> MlfnError:
         """Take the change back and return the error with what now serves."""
-        serves = f"{previous} serves on" if previous else f"nothing of {self._name} stays"
-        told = f"{written.revision} did not become ready: " if isinstance(error, DeployFailed) else ""
+        told = f"{change.revision} did not become ready: " if isinstance(error, DeployFailed) else ""
+        serves = f"{before} serves on" if before else f"nothing of {self._name} stays"
         try:
             self._progress("taking it back")
-            self._undo(written)
+            take_back(self._door, change)
         except MlfnError as failure:
-            left = f"and {written.revision} could not be taken back: {failure.message}"
-            return type(error)(
-                f"{told}{error.message}; {left}", hints=(*error.hints, *failure.hints), details=error.details
-            )
+            left = f"and {change.revision} could not be taken back: {failure.message}"
+            hints = (*error.hints, *failure.hints)
+            return type(error)(f"{told}{error.message}; {left}", hints=hints, details=error.details)
         return type(error)(f"{told}{error.message}; {serves}", hints=error.hints, details=error.details)
-
-    def _undo(self, written: _Written) -> None:
-        """Put back what was, unless somebody else changed it meanwhile: then it is theirs."""
-        try:
-            live = self._current(written)
-            if written.before is None:
-                remove_service(self._door, self._name, live["metadata"]["uid"])
-                return
-            restored = as_applied(written.before)
-            restored["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
-            stored = apply_over(self._door, restored, live, force=True)
-        except (Conflict, NotFound):
-            return
-        seen = wait_until_seen(self._door, stored, timeout_s=_RESTORED_S)
-        # Before Knative has seen what is wanted now, it would make the revision again.
-        if seen and written.revision != template_name(written.before):
-            self._door.delete(REVISION, written.revision, foreground=False)
 
     def _keep(self, service: Object, previous: str) -> None:
         """Keep the revision that served as a target of a rollback, and no more old ones than are of use."""
@@ -173,7 +164,8 @@ class Deploy:
         except NotFound:
             return
 
-    def _told(self, service: Object, revision: str, *, previous: str | None, changed: bool) -> Deployed:
+    def _told(self, service: Object, live: Object | None, *, previous: str | None) -> Deployed:
+        revision = template_name(service)
         return Deployed(
             name=self._name,
             platform="knative",
@@ -181,7 +173,7 @@ class Deploy:
             revision=revision,
             previous=previous,
             digest=self._request.package.digest,
-            changed=changed,
+            changed=live is None or service["metadata"]["generation"] != live["metadata"]["generation"],
             ready=settled(service, revision),
             seconds={**self._seconds, "total": self._clock() - self._started},
             image=self._request.image,
@@ -189,10 +181,12 @@ class Deploy:
 
 
 def check_ours(live: Object, *, force: bool) -> None:
-    """Refuse to change what mlfn does not manage. Raises Conflict."""
+    """Refuse to change what mlfn does not manage, or what is about to go. Raises Conflict."""
+    metadata = live["metadata"]
+    if "deletionTimestamp" in metadata:
+        raise Conflict(f"{metadata['name']} is being deleted", hints=("try again when it is gone",))
     if is_managed(live) or force:
         return
-    metadata = live["metadata"]
     owner = (metadata.get("annotations") or {}).get("serving.knative.dev/creator", "somebody else")
     raise Conflict(
         f"the Knative Service {metadata['name']} in {metadata['namespace']} is not managed by mlfn: {owner} made it",
@@ -205,11 +199,6 @@ def staged(wanted: Object, live: Object | None) -> Object:
     if live is not None and same_template(wanted, live):
         return as_applied(live)
     return with_template_of(wanted, live, next_name(live, wanted["metadata"]["name"]))
-
-
-def _final(wanted: Object, live: Object | None) -> Object:
-    """Return both steps in one, for who does not wait: Knative shifts the traffic when the revision is ready."""
-    return with_traffic(staged(wanted, live), _all_to_latest(live))
 
 
 def _all_to_latest(live: Object | None) -> list[Object]:

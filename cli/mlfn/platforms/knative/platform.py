@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mlfn.errors import InvalidInput, MlfnError, NotFound
-from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Traffic
+from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
 from mlfn.platforms import Capabilities, DeployRequest, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
 from mlfn.platforms.knative.keeping_warm import warm_status, warm_terms
 from mlfn.platforms.knative.manifests import service
-from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, serving
+from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, is_ready, serving
 from mlfn.platforms.knative.routing import remove_service, set_traffic
 from mlfn.platforms.knative.scene import own, scene, service_in
 from mlfn.platforms.knative.status import seen_by_tag, status_of
@@ -31,7 +31,6 @@ from mlfn.platforms.kube.labels import MANAGED
 from mlfn.platforms.kube.limits import CHECKED, read
 from mlfn.platforms.kube.pod_logs import function_logs
 from mlfn.platforms.kube.ways_in import Request, send
-from mlfn_policies.warm import WarmTerms
 
 if TYPE_CHECKING:
     from mlfn_policies.warm import WarmTerms
@@ -77,10 +76,11 @@ class KnativePlatform:
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Make a revision of the request's image serve as ``spec.name``."""
+        notes = self._checked(request)
         deploy = Deploy(self._door, request, diagnose=self._evidence(), progress=progress)
-        deployed = deploy.run(service(request))
-        tend(self._door, self._service(request.spec.name), request.companions)
-        return deployed
+        deployed, owner = deploy.run(service(request))
+        notes += (_visibility(request, deployed.url), *self._tended(request, owner))
+        return replace(deployed, findings=notes, warm=request.warm)
 
     def manifests(self, request: DeployRequest) -> tuple[Object, ...]:
         """Return the objects that a deploy would apply; asks nobody."""
@@ -137,7 +137,9 @@ class KnativePlatform:
         for sight in self._door.watch(*scene(name), timeout_s=_LOOK_S):
             found = service_in(sight.objects, name)
             if found is not None:
-                _, findings = self._evidence()(replace(sight, objects=own(sight.objects, found)), serving(found) or "")
+                # What is not ready is the newest revision, whatever serves meanwhile.
+                revision = serving(found) or "" if is_ready(found) else ""
+                _, findings = self._evidence()(replace(sight, objects=own(sight.objects, found)), revision)
                 return findings
         return ()
 
@@ -150,10 +152,6 @@ class KnativePlatform:
         found = self._service(name)
         check_ours(found, force=False)
         remove_service(self._door, name, found["metadata"]["uid"])
-
-    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
-        """Return how the cluster scales such a function to zero, what may be set, and what would send pings."""
-        return warm_terms(self._door, spec)
 
     def _checked(self, request: DeployRequest) -> tuple[Finding, ...]:
         """Hold the settings against what the cluster allows. Raises InvalidInput with all that is wrong."""

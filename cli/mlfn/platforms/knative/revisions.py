@@ -21,6 +21,7 @@ __all__ = [
     "created_at",
     "is_current",
     "is_ready",
+    "is_used",
     "kept_tags",
     "next_name",
     "pinned",
@@ -119,12 +120,18 @@ def traffic_of(service: Object) -> tuple[Traffic, ...]:
     return tuple(found)
 
 
+def is_used(service: Object, revision: str) -> bool:
+    """Say whether a Service refers to a revision: as its template, for traffic or under a tag."""
+    status = service.get("status", {})
+    routed = {each.get("revisionName") for each in (*service["spec"]["traffic"], *status.get("traffic", ()))}
+    return revision in routed | {template_name(service), status.get("latestReadyRevisionName")}
+
+
 def superfluous(service: Object, revisions: Sequence[Object]) -> tuple[str, ...]:
     """Return the names of the oldest revisions that nothing refers to, beyond the ones kept."""
-    used = {each.get("revisionName") for each in (*service["spec"]["traffic"], *service["status"].get("traffic", ()))}
-    used |= {template_name(service), service["status"].get("latestReadyRevisionName")}
-    free = sorted((each for each in revisions if each["metadata"]["name"] not in used), key=created_at, reverse=True)
-    return tuple(each["metadata"]["name"] for each in free[KEPT:])
+    free = [each for each in revisions if not is_used(service, each["metadata"]["name"])]
+    newest_first = sorted(free, key=created_at, reverse=True)
+    return tuple(each["metadata"]["name"] for each in newest_first[KEPT:])
 
 
 def created_at(thing: Object) -> str:

@@ -19,7 +19,15 @@ from mlfn.platforms.knative.revisions import (
 )
 from mlfn.platforms.kube.door import ClusterDoor, Selection
 from mlfn.platforms.kube.instances import condition
-from mlfn.platforms.kube.kinds import CONFIGURATION, KNATIVE_SERVICE, REVISION, ROUTE, Object
+from mlfn.platforms.kube.kinds import (
+    CONFIGURATION,
+    DEPLOYMENT,
+    KNATIVE_SERVICE,
+    POD_AUTOSCALER,
+    REVISION,
+    ROUTE,
+    Object,
+)
 from mlfn.settings.values import FUNCTION_NAME
 
 __all__ = ["remove_service", "set_traffic"]
@@ -102,6 +110,9 @@ def remove_service(door: ClusterDoor, name: str, uid: str) -> None:
         Selection(REVISION, own),
         Selection(CONFIGURATION, own, needed=False),
         Selection(ROUTE, own, needed=False),
+        # Named like their revision: a function of the same name, made at once, would find them in its way.
+        Selection(DEPLOYMENT, own, needed=False),
+        Selection(POD_AUTOSCALER, own, needed=False),
     )
     for sight in door.watch(*selections, timeout_s=_GONE_S):
         if not sight.objects:

@@ -23,6 +23,21 @@ class ClusterFinding:
 
 
 FINDINGS: dict[str, ClusterFinding] = {
+    "reachable-from-outside": ClusterFinding(
+        "the function has a public address: whoever reaches the cluster's ingress can call it, without a password",
+        "--visibility cluster keeps it inside the cluster",
+        Severity.INFO,
+    ),
+    "cluster-only": ClusterFinding(
+        "the function is reached from within the cluster only, and by mlfn invoke",
+        "--visibility public opens it to whoever reaches the cluster's ingress",
+        Severity.INFO,
+    ),
+    "warm-pings-refused": ClusterFinding(
+        "the function serves, but what was to keep it warm by pings could not be made",
+        "let who runs the cluster grant the rule that the message names, or keep it warm with --min-scale 1",
+        Severity.WARNING,
+    ),
     "admission-refused": ClusterFinding(
         "a policy of the cluster (an admission webhook, Pod Security) refuses the object",
         "change what the message names, or ask who runs the cluster for an exception",
@@ -57,7 +72,7 @@ FINDINGS: dict[str, ClusterFinding] = {
     ),
     "crash-loop": ClusterFinding(
         "the server of an instance ends again and again",
-        "mlfn logs NAME shows more; deploy a model and settings that work (mlfn inspect, mlfn serve)",
+        "change what its last words name, and deploy again; mlfn serve MODEL shows the start on this machine",
     ),
     "credentials-refused": ClusterFinding(
         "the cluster does not accept who asks: no, wrong or expired credentials",
