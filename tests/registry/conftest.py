@@ -150,3 +150,9 @@ def start_small() -> Iterator[Callable[[], Any]]:
     """Return a function that starts one more registry of our own."""
     with contextlib.ExitStack() as stack:
         yield lambda: stack.enter_context(_load("small_registry").SmallRegistry())
+
+
+@pytest.fixture(scope="session")
+def start_auth() -> Any:
+    """Return the class that says how a registry asks who is there."""
+    return running.Auth

@@ -28,11 +28,12 @@ class TokenIssuer:
         self.root_certificates = folder / "issuer.pem"
         self.real_life_s = 300.0
         """After so long the registry refuses a token."""
-        self.told_life_s = 300
+        self.told_life_s = 300.0
         """What the answer says of it."""
         self.failures = 0
         """How many requests to answer with 503 before any other."""
         self.asked: list[dict[str, list[str]]] = []
+        self.given: list[str] = []
         self._basic = basic
         authority = trustme.CA()
         leaf = authority.issue_cert("tokens.test")
@@ -59,7 +60,8 @@ class TokenIssuer:
         if authorization != self._basic and form.get("refresh_token") != [IDENTITY_TOKEN]:
             return 401, {"errors": [{"code": "UNAUTHORIZED", "message": "wrong user or password"}]}
         scopes = [scope for value in form.get("scope", []) for scope in value.split()]
-        return 200, {"token": self._token(scopes), "expires_in": self.told_life_s}
+        self.given.append(self._token(scopes))
+        return 200, {"token": self.given[-1], "expires_in": self.told_life_s}
 
     def _token(self, scopes: list[str]) -> str:
         now = time.time()
