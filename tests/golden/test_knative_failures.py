@@ -44,7 +44,7 @@ _SOON, _PATIENT, _NEVER = 8.0, 25.0, float("inf")
 
 EXPECTED = {
     "command_not_found": Expected("command-not-found", ("/nosuch", "no such file"), "mlfn build", _SOON),
-    "crash_loop": Expected("crash-loop", ("exit code 3", "model file is broken"), "mlfn logs iris", _SOON),
+    "crash_loop": Expected("crash-loop", ("exit code 3", "model file is broken"), "mlfn serve MODEL", _SOON),
     "image_digest_not_found": Expected("image-not-found", ("hello@sha256:0000",), "mlfn build", _SOON),
     "image_tag_not_found": Expected("image-not-found", ("iris:nosuch", "404 Not Found"), "mlfn build", _SOON),
     "insufficient_cpu": Expected("unschedulable", ("cpu 64", "Insufficient cpu"), "--cpu", _PATIENT),
@@ -69,7 +69,7 @@ EXPECTED = {
     "traffic_to_missing_revision": Expected(
         "traffic-to-missing-revision", ("iris-00009",), "mlfn traffic iris", _SOON, late="-"
     ),
-    "update_crash_loop": Expected("crash-loop", ("exit code 3",), "mlfn logs", _SOON, serving="iris-00001"),
+    "update_crash_loop": Expected("crash-loop", ("exit code 3",), "mlfn serve MODEL", _SOON, serving="iris-00001"),
     "update_image_not_found": Expected("image-not-found", ("404",), "mlfn build", _SOON, serving="iris-00001"),
     "wrong_architecture": Expected("wrong-architecture", ("exec format error",), "--arch", _SOON, late="crash-loop"),
 }

@@ -15,7 +15,7 @@ from mlfn.errors import Conflict, DeployFailed, InvalidInput, MlfnError, NotAuth
 from mlfn.function import Finding
 from mlfn.platforms.kube.findings import finding
 
-__all__ = ["Refusal", "explain", "refusal", "unreachable"]
+__all__ = ["Refusal", "explain", "refusal"]
 
 LONGEST_QUOTE = 300
 """Characters of the server's own words in a message."""
@@ -47,7 +47,11 @@ _FORBIDDEN = re.compile(
     r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"'
     r'(?: in the namespace "(?P<namespace>[^"]*)")?'
 )
-_WEBHOOK = re.compile(r'admission webhook "(?P<webhook>[^"]*)" denied the request: (?P<reason>.*)', re.DOTALL)
+_WEBHOOK = re.compile(
+    r"""(?P<kind>admission webhook|ValidatingAdmissionPolicy) ["'](?P<webhook>[^"']*)["'].*?"""
+    r"""denied (?:the )?request: (?P<reason>.*)""",
+    re.DOTALL,
+)
 _FAILED_WEBHOOK = re.compile(r'failed calling webhook "(?P<webhook>[^"]*)"')
 _QUOTA = re.compile(r"exceeded quota: (?P<name>[^,]+), (?P<figures>.*)", re.DOTALL)
 _FIELD = re.compile(r"((?:spec|metadata)(?:\.[\w*/-]+|\[[\w*]+\])+)")
@@ -109,29 +113,6 @@ def explain(status_code: int, body: str, verb: str, what: str) -> Refusal:
     if answer.code in (400, 413, 422):
         return _invalid(answer, asked)
     return _unwell(answer, asked)
-
-
-def unreachable(cause: str, server: str) -> MlfnError:
-    """Return the error for an API server that gave no answer at all; ``cause`` is the client's own text."""
-    low = cause.lower()
-    why = next((why for words, why in _NO_ANSWER if any(word in low for word in words)), "")
-    hints = ["check --context and --kubeconfig: kubectl cluster-info"]
-    if "certificate" in why:
-        hints.insert(0, "the kubeconfig's certificate-authority-data must be of the authority that signed the server")
-    message = f"the API server {server} does not answer{': ' + why if why else ''}"
-    return Unreachable(message, hints=tuple(hints), details=cause)
-
-
-_NO_ANSWER = (
-    (("certificate", "ssl"), "its certificate is not trusted"),
-    (("refused",), "nothing listens there (connection refused)"),
-    (
-        ("name or service not known", "nodename nor servname", "no such host", "name resolution"),
-        "its name is not known",
-    ),
-    (("timed out", "timeout"), "no answer in time"),
-    (("no route", "unreachable"), "no way leads there"),
-)
 
 
 def _read(status_code: int, body: str) -> _Answer:
@@ -284,7 +265,7 @@ def _denied(answer: _Answer, found: re.Match[str], asked: str) -> Refusal:
     """Tell a webhook's refusal: Knative's own checks values; any other is a policy of the cluster."""
     webhook, reason = found["webhook"], found["reason"]
     if not webhook.endswith(".knative.dev"):
-        message = f"the admission webhook {webhook!r} does not allow to {asked}: {_short(reason)}"
+        message = f"the {found['kind']} {webhook!r} does not allow to {asked}: {_short(reason)}"
         return _plain(DeployFailed, "admission-refused", message, answer)
     reason = re.sub(r"^(validation failed|mutation failed|validation callback failed): ", "", reason)
     return _field_refused(answer, f"cannot {asked}: Knative refuses {_short(reason)}", _FIELD.findall(reason))

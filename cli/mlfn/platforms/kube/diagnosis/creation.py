@@ -30,7 +30,11 @@ _ACCOUNT = re.compile(r"error looking up service account (?P<namespace>[^/\s]+)/
 _LIMIT_RANGE = re.compile(
     r"((?:maximum|minimum) \S+ (?:usage )?per \w+.*|\S+ max limit to request ratio .*)", re.DOTALL
 )
-_WEBHOOK = re.compile(r'admission webhook "(?P<name>[^"]*)" denied the request: (?P<reason>.*)', re.DOTALL)
+_POLICY = re.compile(
+    r"""(?P<kind>admission webhook|ValidatingAdmissionPolicy) ["'](?P<name>[^"']*)["'].*?"""
+    r"""denied (?:the )?request: (?P<reason>.*)""",
+    re.DOTALL,
+)
 _INSUFFICIENT = re.compile(r"(?:\d+ )?Insufficient ([\w./-]*\w)")
 _GPU = re.compile(r"(^|[./-])gpu|/(gpu|gaudi|tpu)$")
 _OPTIONS = {"cpu": "--cpu", "memory": "--memory"}
@@ -72,8 +76,8 @@ def refused_pod(text: str, *, waited_s: float) -> Cause:
             seen=words,
             fix=f"kubectl create serviceaccount {name} -n {namespace}, or name another: --service-account",
         )
-    if found := _WEBHOOK.search(text):
-        message = f"the admission webhook {found['name']!r} does not let the pod be: {quoted(found['reason'])}"
+    if found := _POLICY.search(text):
+        message = f"the {found['kind']} {found['name']!r} does not let the pod be: {quoted(found['reason'])}"
         return cause("admission-refused", message, conclusive=True, seen=words)
     if "violates PodSecurity" in text:
         return cause("admission-refused", f"Pod Security does not let the pod be: {words}", conclusive=True, seen=words)

@@ -84,6 +84,9 @@ def refused_container(words: str) -> Cause:
         return _absent(found["kind"], found["name"], "", words)
     if found := _KEY.search(words):
         return _absent(found["kind"].lower(), found["name"], found["key"], words)
+    if "OOM-killed" in words:  # before the server's first instruction: the runtime itself needs some megabytes
+        message = f"the memory limit is too small to make a container at all: {quoted(words)}"
+        return cause("out-of-memory", message, conclusive=True, seen=quoted(words))
     if "run as root" in words or "runAsNonRoot" in words:
         message = f"the image's user is root (or has a name and no number), which the pod may not be: {quoted(words)}"
         return cause("runs-as-root", message, conclusive=True, seen=quoted(words))
