@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlfn.errors import MissingExtra
@@ -21,24 +21,26 @@ __all__ = ["Ended", "redacted", "run"]
 COVERED = "****"
 _IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _NAMED = re.compile(
-    r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[-_]?key|authorization)[\w-]*["']?[=:]\s*)\S+"""
+    r"""(?i)\b([\w-]*(?:password|passwd|secret|token|api[-_]?key|authorization)[\w-]*(?:["']?=|["']\s*:\s*|:\s+))\S+"""
 )
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Hold what is left of a command: how it was called, without secrets, and all that it said."""
+    """Hold what is left of a command: how it was called, without secrets, and what it said."""
 
     argv: tuple[str, ...]
     code: int
     """Its exit code; negative: the signal that ended it."""
-    out: str
+    out: str = field(repr=False)
+    """As it came, since it may be data to read. What is told of it to people goes through ``redacted``."""
     err: str
+    """For people: without secrets."""
 
     def last_lines(self, count: int = 20) -> str:
         """Return the end of what it said: errors where there are any, else output."""
-        said = self.err if self.err.strip() else self.out
+        said = self.err if self.err.strip() else redacted(self.out)
         return "\n".join(said.rstrip().splitlines()[-count:])
 
     def as_details(self, count: int = 200) -> str:
@@ -46,7 +48,7 @@ class Ended:
         import shlex
 
         parts = [f"$ {shlex.join(self.argv)}", f"exit code {self.code}"]
-        for name, said in (("standard output", self.out), ("standard error", self.err)):
+        for name, said in (("standard output", redacted(self.out)), ("standard error", self.err)):
             if said.strip():
                 parts += [f"-- {name} --", *said.rstrip().splitlines()[-count:]]
         return "\n".join(parts)
@@ -70,8 +72,8 @@ def run(
     except (FileNotFoundError, PermissionError) as error:
         reason = "is not on PATH" if isinstance(error, FileNotFoundError) else "may not be run"
         raise MissingExtra(f"{argv[0]} is needed, and {reason}", hints=hints) from error
-    out, err = (redacted(said.decode(errors="replace")) for said in (done.stdout, done.stderr))
-    return Ended(tuple(redacted(word) for word in argv), done.returncode, out, err)
+    out, err = (said.decode(errors="replace") for said in (done.stdout, done.stderr))
+    return Ended(tuple(redacted(word) for word in argv), done.returncode, out, redacted(err))
 
 
 def redacted(text: str) -> str:

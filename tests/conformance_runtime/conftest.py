@@ -1,8 +1,13 @@
-"""A real server process for each model; everything here goes over a socket."""
+"""A real server process for each model; everything here goes over a socket.
+
+CONFORMANCE_SERVER names another command that serves, such as one that runs an image: it gets the same options, writes
+what the server writes, and ends at SIGTERM.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -35,6 +40,7 @@ DATATYPES = {
     "BYTES": TensorProto.STRING,
 }
 START_S = 60.0
+SERVER = shlex.split(os.environ.get("CONFORMANCE_SERVER", "")) or [sys.executable, "-m", "mlfn_runtime"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def free_port() -> int:
 def serving(model: Path, name: str, folder: Path, **env: str) -> Iterator[Served]:
     """Run the function server on a free port and wait until it is ready."""
     port = free_port()
-    argv = (sys.executable, "-m", "mlfn_runtime", "--model", str(model), "--name", name, "--port", str(port))
+    argv = (*SERVER, "--model", str(model), "--name", name, "--port", str(port))
     surroundings = {key: value for key, value in os.environ.items() if not key.startswith(("__OW_", "MLFN_"))}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
         process = subprocess.Popen(argv, stdout=out, stderr=err, env={**surroundings, **env}, cwd=folder)

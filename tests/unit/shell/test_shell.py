@@ -91,6 +91,7 @@ def test_secrets_are_covered(text: str) -> None:
         "docker build --tag registry.example.com:5000/team/iris:1 .",
         "https://index.example.com/simple",
         "registry.example.com/iris@sha256:0123",
+        "registry.example.com/tokens:0123",
     ],
 )
 def test_what_is_no_secret_is_left(text: str) -> None:
@@ -100,4 +101,10 @@ def test_what_is_no_secret_is_left(text: str) -> None:
 def test_a_failed_command_keeps_no_secret() -> None:
     ended = run(python("import sys; sys.exit(sys.argv[1])", "https://user:PLANTED@index.example.com/"))
     assert ended.code == 1
-    assert "PLANTED" not in ended.as_details() + ended.out + ended.err
+    assert "PLANTED" not in ended.as_details() + ended.err + repr(ended)
+
+
+def test_output_is_data_until_it_is_told() -> None:
+    ended = run(python("print('token=PLANTED')"))
+    assert ended.out == "token=PLANTED\n"
+    assert "PLANTED" not in ended.last_lines() + ended.as_details() + repr(ended)
