@@ -37,6 +37,7 @@ def test_deploy_says_everything_in_json(run: Any, world: Any, model: Path) -> No
         "seconds",
         "findings",
         "image",
+        "warm",
     }
     assert told["schema"] == "mlfn.deployed/v1"
     assert (told["name"], told["revision"], told["previous"]) == ("echo", "echo-00001", None)
