@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mlfn.images.contents import Descriptor, ImageContent
 from mlfn.images.request import BuiltLayer
+from mlfn.images.sbom import Materials
 
 __all__ = ["KIND", "Assembled", "built_layers", "total_bytes"]
 
@@ -20,8 +21,8 @@ class Assembled:
     """Hold a whole image with what is attached to it."""
 
     content: ImageContent
-    bills: tuple[tuple[Descriptor, bytes], ...]
-    """For each architecture: the image, and its bill of materials."""
+    materials: tuple[tuple[Descriptor, Materials], ...]
+    """For each architecture: the image, and what its bill of materials will say."""
     layers: tuple[BuiltLayer, ...]
 
 

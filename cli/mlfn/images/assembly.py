@@ -16,7 +16,7 @@ from mlfn.images.contents import Descriptor, ImageContent
 from mlfn.images.findings import finding
 from mlfn.images.layers import zlib_is_standard
 from mlfn.images.request import BuildRequest, Progress
-from mlfn.images.sbom import Materials, bill_of_materials
+from mlfn.images.sbom import Materials
 from mlfn.images.wheels import WheelSources, runtime_lock
 
 __all__ = ["PreparedBase", "assemble", "findings_of"]
@@ -36,15 +36,16 @@ def assemble(
 ) -> Assembled:
     """Make what is missing of an image and return all of it."""
     images: list[ImageContent] = []
-    bills: list[tuple[Descriptor, bytes]] = []
+    materials: list[tuple[Descriptor, Materials]] = []
     for base in bases:
         layers = _layers(package, request, base, cache, progress)
         content = image_content(package, request, base.image, base.unpacked.python, layers)
         images.append(content)
-        bills.append((replace(content.descriptor, platform=None), _bill(package, request, base, layers, content)))
+        subject = replace(content.descriptor, platform=None)
+        materials.append((subject, _materials(package, request, base, layers, content)))
     whole = images[0] if len(images) == 1 else ImageContent.index(tuple(images))
     listed = [layer for image in images for layer in built_layers(image.manifest, _architecture(image))]
-    return Assembled(whole, tuple(bills), tuple(listed))
+    return Assembled(whole, tuple(materials), tuple(listed))
 
 
 def findings_of(bases: Sequence[PreparedBase]) -> tuple[Finding, ...]:
@@ -82,15 +83,15 @@ def _layers(
     return [*([compiled] if compiled else []), dependencies, runtime, model_layer(package, cache, request.epoch)]
 
 
-def _bill(
+def _materials(
     package: ModelPackage,
     request: BuildRequest,
     base: PreparedBase,
     layers: Sequence[MadeLayer],
     content: ImageContent,
-) -> bytes:
+) -> Materials:
     packages: list[Mapping[str, str]] = [each for layer in layers for each in layer.facts.get("packages", ())]
-    materials = Materials(
+    return Materials(
         name=request.name,
         image_digest=content.digest,
         architecture=base.unpacked.architecture,
@@ -100,7 +101,6 @@ def _bill(
         model=package,
         epoch=request.epoch,
     )
-    return bill_of_materials(materials)
 
 
 def _architecture(image: ImageContent) -> str:

@@ -155,19 +155,15 @@ def _findings(bases: Sequence[PreparedBase]) -> tuple[Finding, ...]:
 
 
 def _written(request: BuildRequest, ref: ImageRef, made: Assembled) -> int:
-    from mlfn.images.contents import BlobSource
     from mlfn.images.layout_writing import write_archive, write_layout
-    from mlfn.images.referrers import Attachment, attachment_content
-    from mlfn.images.sbom import CYCLONEDX
+    from mlfn.images.referrers import attachment_content
+    from mlfn.images.sbom import attachment
 
     assert request.output is not None
     if request.output.suffix == ".tar":
         write_archive(request.output, made.content, ref, request.epoch)
     else:
-        attached = [
-            attachment_content(subject, Attachment(CYCLONEDX, BlobSource.of_bytes(bill, CYCLONEDX)))
-            for subject, bill in made.bills
-        ]
+        attached = [attachment_content(subject, attachment(about)) for subject, about in made.materials]
         write_layout(request.output, made.content, attached, ref)
     return 0
 

@@ -12,7 +12,7 @@ __all__ = ["FINDINGS", "finding"]
 FINDINGS: dict[str, tuple[Severity, str, str]] = {
     "no-bytecode": (
         Severity.WARNING,
-        "no Python of the base's version runs here, so every start compiles what it imports: 0.9 s instead of 0.5 s",
+        "no Python of the base's version runs here, so every start compiles what it imports: 0.4 s instead of 0.12 s",
         "install that Python (uv python install 3.x), or build on a machine of the base's architecture",
     ),
     "other-interpreter": (

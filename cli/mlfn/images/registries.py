@@ -15,11 +15,11 @@ from mlfn.function import ImageRef
 from mlfn.images.assembled import Assembled, built_layers, total_bytes
 from mlfn.images.bases import BaseSource, layout_source
 from mlfn.images.cache import BuildCache
-from mlfn.images.contents import INDEX_TYPES, BlobSource, Descriptor
+from mlfn.images.contents import INDEX_TYPES, Descriptor
 from mlfn.images.references import parse_reference
-from mlfn.images.registry import Attachment, Registry, RegistrySettings, connect
+from mlfn.images.registry import Registry, RegistrySettings, connect
 from mlfn.images.request import BuildRequest, BuiltImage, BuiltLayer, Progress
-from mlfn.images.sbom import CYCLONEDX
+from mlfn.images.sbom import Materials, attachment
 
 __all__ = ["Registries"]
 
@@ -60,10 +60,9 @@ class Registries:
     def push(self, ref: ImageRef, made: Assembled, progress: Progress) -> int:
         """Send an image and what is attached to it; return the bytes of its blobs that were sent."""
         registry = self._to(ref.registry)
-        with ThreadPoolExecutor(thread_name_prefix="mlfn-attach") as pool:
-            attaching = [
-                pool.submit(registry.attach, ref.repository, subject, _attachment(bill)) for subject, bill in made.bills
-            ]
+        # Connections of their own: what fails on one side must not call off, and hide, the other.
+        with self._new(ref.registry) as beside, ThreadPoolExecutor(thread_name_prefix="mlfn-attach") as pool:
+            attaching = [pool.submit(_attach, beside, ref, subject, about) for subject, about in made.materials]
             pushed = registry.push(made.content, replace(ref, tag=""), progress)
             for each in attaching:
                 each.result()
@@ -72,10 +71,13 @@ class Registries:
 
     def _to(self, host: str) -> Registry:
         if host not in self._open:
-            asked = self._request
-            settings = RegistrySettings(plain_http=asked.plain_http, ca_file=str(asked.ca_file or ""))
-            self._open[host] = self._stack.enter_context(connect(host, settings, environ=os.environ))
+            self._open[host] = self._stack.enter_context(self._new(host))
         return self._open[host]
+
+    def _new(self, host: str) -> Registry:
+        asked = self._request
+        settings = RegistrySettings(plain_http=asked.plain_http, ca_file=str(asked.ca_file or ""))
+        return connect(host, settings, environ=os.environ)
 
 
 class _RepositorySource:
@@ -134,8 +136,8 @@ def _layers_of(
     ]
 
 
-def _attachment(bill: bytes) -> Attachment:
-    return Attachment(CYCLONEDX, BlobSource.of_bytes(bill, CYCLONEDX))
+def _attach(registry: Registry, ref: ImageRef, subject: Descriptor, about: Materials) -> None:
+    registry.attach(ref.repository, subject, attachment(about))
 
 
 def _pinned(ref: ImageRef, digest: str) -> ImageRef:

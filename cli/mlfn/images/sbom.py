@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from mlfn.function import ModelPackage
 from mlfn.images.base_python import BasePython
+from mlfn.images.contents import BlobSource
+from mlfn.images.referrers import Attachment
 
 if TYPE_CHECKING:
     from cyclonedx.model import HashType
     from cyclonedx.model.component import Component
 
-__all__ = ["CYCLONEDX", "Materials", "bill_of_materials"]
+__all__ = ["CYCLONEDX", "Materials", "attachment", "bill_of_materials"]
 
 CYCLONEDX = "application/vnd.cyclonedx+json"
 _NAMESPACE = uuid.UUID("c0a1f0de-3d5a-5b0e-9d7e-6d6c666e7362")
@@ -65,6 +67,11 @@ def bill_of_materials(materials: Materials) -> bytes:
     )
     bom.register_dependency(image, list(bom.components))
     return JsonV1Dot6(bom).output_as_string(indent=None).encode()
+
+
+def attachment(materials: Materials) -> Attachment:
+    """Return the document as it is attached to the image."""
+    return Attachment(CYCLONEDX, BlobSource.of_bytes(bill_of_materials(materials), CYCLONEDX))
 
 
 def _components(materials: Materials) -> Iterator[Component]:
