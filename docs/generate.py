@@ -14,7 +14,9 @@ import click
 
 from mlfn import errors
 from mlfn.command.main import COMMANDS, INTERRUPTED, group
+from mlfn.images.findings import FINDINGS as IMAGE_FINDINGS
 from mlfn.models import FINDINGS
+from mlfn.platforms.kube.findings import FINDINGS as CLUSTER_FINDINGS
 from mlfn.settings import FIELDS, Field
 from mlfn.settings.fields import SECTIONS
 from mlfn_local.status import FINDINGS as STATUS_FINDINGS
@@ -103,7 +105,7 @@ def exit_codes() -> Iterator[str]:
 
 
 def findings() -> Iterator[str]:
-    """Describe every finding about a model."""
+    """Describe every finding: of models, images, clusters and local functions."""
     yield from ("# Findings", "")
     yield "What `mlfn inspect` and `mlfn deploy` tell about a model, each with its fix. An *error* stops a deploy (exit"
     yield "code 2), a *warning* is told, an *info* is there for who looks. The code stands in `what` with `-o json`."
@@ -122,6 +124,25 @@ def findings() -> Iterator[str]:
         (f"`{what}`", _sentence(meaning), _sentence(fix)) for what, (meaning, fix) in sorted(STATUS_FINDINGS.items())
     ]
     yield from _table(("what", "meaning", "fix"), told)
+    yield from ("", "## Of an image", "")
+    yield "What `mlfn build` and `mlfn deploy` tell about an image that was built all the same."
+    yield ""
+    built = [
+        (f"`{what}`", severity.value, _sentence(meaning), _sentence(fix))
+        for what, (severity, meaning, fix) in sorted(IMAGE_FINDINGS.items())
+    ]
+    yield from _table(("what", "severity", "meaning", "fix"), built)
+    yield from ("", "## Of a cluster", "")
+    yield "What a Kubernetes cluster, with Knative or without, says when a function cannot be or is not well. A deploy"
+    yield "tells the cause and its fix, and ends as soon as waiting is of no use: with exit code 7 for what happens to"
+    yield "a revision (the one before serves on), with 2, 3, 4, 10 or 11 for what is refused at once. `mlfn describe`"
+    yield "tells the same of a function that is deployed."
+    yield ""
+    clusters = [
+        (f"`{what}`", each.severity.value, _sentence(each.meaning), _sentence(each.fix))
+        for what, each in sorted(CLUSTER_FINDINGS.items())
+    ]
+    yield from _table(("what", "severity", "meaning", "fix"), clusters)
 
 
 def server_settings() -> Iterator[str]:

@@ -54,10 +54,6 @@ FINDINGS: dict[str, ClusterFinding] = {
         "the API server, or a webhook that it asks, does not answer in time or is overloaded",
         "try again; kubectl get --raw /readyz?verbose tells what ails",
     ),
-    "cluster-unreachable": ClusterFinding(
-        "nothing answers at the address of the API server",
-        "check --context and --kubeconfig: kubectl cluster-info",
-    ),
     "command-not-found": ClusterFinding(
         "the image has no such program, or it may not be run",
         "build the image anew: mlfn build MODEL; with --base, the base must have the Python that mlfn build asks for",
