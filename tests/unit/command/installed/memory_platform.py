@@ -6,9 +6,9 @@ It stands in the same table as the built-ins, as a package that somebody install
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
-from mlfn.errors import DeployFailed, MlfnError, NotFound
+from mlfn.errors import MlfnError, NotFound
 from mlfn.function import (
     Answer,
     Deployed,
@@ -37,6 +37,8 @@ class World:
     answer: Answer = field(default_factory=lambda: Answer(200, {}, b'{"outputs": []}', 0.0123))
     fails_with: BaseException | None = None
     log: tuple[LogLine, ...] = ()
+    denies: frozenset[str] = frozenset()
+    """Capabilities that the platform does not have."""
 
 
 WORLD = World()
@@ -46,14 +48,18 @@ class MemoryPlatform:
     """Deploy to a dictionary."""
 
     name = "memory"
-    capabilities = Capabilities(
-        scale_to_zero=False,
-        traffic_split=False,
-        logs_follow=True,
-        revisions=True,
-        images=False,
-        settings=frozenset(each.name for each in fields(FunctionSpec)),
-    )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what it can do, as the test says."""
+        return Capabilities(
+            scale_to_zero=False,
+            traffic_split="traffic_split" not in WORLD.denies,
+            logs_follow=True,
+            revisions="revisions" not in WORLD.denies,
+            images=False,
+            settings=frozenset(each.name for each in fields(FunctionSpec)),
+        )
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Keep the function."""
@@ -102,8 +108,10 @@ class MemoryPlatform:
         return WORLD.answer
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
-        """Refuse: denied by the capabilities."""
-        raise DeployFailed(f"{name}: no traffic split here")
+        """Set it, with an address for each tag."""
+        placed = tuple(replace(each, url=f"memory:{each.tag}-{name}" if each.tag else "") for each in split)
+        WORLD.functions[name] = replace(self.status(name), traffic=placed)
+        return placed
 
     def logs(self, name: str, *, follow: bool, tail: int) -> Iterator[LogLine]:
         """Yield what was told."""
