@@ -19,6 +19,7 @@ import machine
 import memory
 import router
 import serving
+import warm
 from options import Options
 from prepare import prepare
 from rows import Row, table
@@ -30,6 +31,7 @@ PARTS = {
     "router": router.measure,
     "memory": memory.measure,
     "deploy": deploy.measure,
+    "warm": warm.measure,
 }
 MISSED = 9
 

@@ -74,18 +74,23 @@ def instance_seconds(stay: float, gap_s: float) -> float:
     return DAY_S * (1.0 - math.exp(-stay / gap_s))
 
 
-def sendable_period_s(period_s: int, finest_s: int) -> int:
-    """Return the longest period up to this one that a schedule can keep: below a minute any, above whole minutes.
+def sendable_period_s(period_s: int, finest_s: int, *, exact: bool) -> int:
+    """Return the longest period up to this one that the sender can keep, 0 where it is too coarse for any.
 
-    0 where the sender is too coarse (``finest_s`` = 60: it fires on full minutes only).
+    An exact sender keeps all. A schedule keeps any below a minute, unless it fires on full minutes only (``finest_s``
+    60), and whole minutes up to an hour above.
     """
+    if exact:
+        return period_s
     if period_s < MINUTE_S:
         return period_s if finest_s < MINUTE_S else 0
     return min(period_s // MINUTE_S, MINUTE_S) * MINUTE_S
 
 
-def firings_per_day(period_s: int) -> int:
-    """Return how often a schedule fires that starts anew each minute (periods below one) or each hour."""
+def firings_per_day(period_s: int, *, exact: bool) -> int:
+    """Return how often a sender fires; a schedule starts anew each minute (periods below one) or each hour."""
+    if exact:
+        return math.ceil(DAY_S / period_s)
     if period_s <= MINUTE_S:
         return math.ceil(MINUTE_S / period_s) * (DAY_S // MINUTE_S)
     return math.ceil(HOUR_S / period_s) * 24

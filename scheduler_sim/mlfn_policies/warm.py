@@ -65,6 +65,8 @@ class WarmTerms:
     """What sends pings: a name for the reason; "" = nothing does."""
     finest_s: int = 1
     """The shortest period of the sender: 1, or 60 where it fires on full minutes only."""
+    exact: bool = False
+    """Whether the sender keeps its own time; else it is a schedule that starts anew each minute or hour."""
 
     @property
     def stay_s(self) -> float:
@@ -310,7 +312,7 @@ def _ping(terms: WarmTerms, wish: WarmWish) -> Choice:
     why_not = _no_pings(terms, wish)
     if why_not:
         return _choice(terms, Method.PING, why_not)
-    period = sendable_period_s(safe_period_s(terms.window_s, terms.retention_s), terms.finest_s)
+    period = sendable_period_s(safe_period_s(terms.window_s, terms.retention_s), terms.finest_s, exact=terms.exact)
     window = terms.window_s
     if period == 0:
         period, window = MINUTE_S, max(window, window_for_s(MINUTE_S))
@@ -329,7 +331,7 @@ def _pings(terms: WarmTerms, period: int, window: float) -> Choice:
         warm_instances=1,
         cold_share=0.0,
         instance_seconds_per_day=DAY_S,
-        pings_per_day=firings_per_day(period),
+        pings_per_day=firings_per_day(period, exact=terms.exact),
     )
 
 
@@ -349,7 +351,7 @@ def _asked_pings(terms: WarmTerms, wish: WarmWish) -> Choice:
         raise NotPossible(f"no pings: {why_not}")
     asked = wish.period_s
     safe = safe_period_s(terms.window_s, terms.retention_s)
-    sendable = sendable_period_s(min(asked, safe), terms.finest_s)
+    sendable = sendable_period_s(min(asked, safe), terms.finest_s, exact=terms.exact)
     window = terms.window_s
     if asked <= safe and sendable:
         return _pings(terms, sendable, window)
@@ -362,7 +364,7 @@ def _asked_pings(terms: WarmTerms, wish: WarmWish) -> Choice:
         f"pings every {asked} s are not safe: with a window of {terms.window_s:g} s and a retention of "
         f"{terms.retention_s:g} s, pings find nothing from a period of {cliff} s on; the longest safe one is {safe} s"
     )
-    raise UnsafePeriod(message, sendable_period_s(safe, terms.finest_s), window_for_s(asked))
+    raise UnsafePeriod(message, sendable_period_s(safe, terms.finest_s, exact=terms.exact), window_for_s(asked))
 
 
 _MAKERS: tuple[Callable[[WarmTerms, WarmWish], Choice], ...] = (_none, _retention, _window, _min_scale, _ping)

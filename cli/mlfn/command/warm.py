@@ -190,7 +190,7 @@ def _safe_period_s(platform: Platform, spec: FunctionSpec, asked_s: float) -> in
     from mlfn_policies.warm import WarmWish
 
     # Whoever waits here sends to the second, whatever the cluster has besides.
-    terms = replace(terms_for(platform, spec), sender="mlfn warm run", finest_s=1)
+    terms = replace(terms_for(platform, spec), sender="mlfn warm run", finest_s=1, exact=True)
     period_s = int(asked_s) or safe_period_s(terms.window_s, terms.retention_s)
     plan_for(terms, WarmWish(period_s=period_s))
     return period_s

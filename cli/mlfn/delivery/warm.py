@@ -83,6 +83,8 @@ def companions(kept: Kept, image: ImageRef | None) -> tuple[dict[str, Any], ...]
 
 def summary(plan: WarmPlan) -> str:
     """Say in a line what is done and what it costs."""
+    from mlfn.warmers import WARM_RUN
+
     choice = plan.choice
     done = {
         "none": f"nothing to do, {plan.reason}",
@@ -91,7 +93,8 @@ def summary(plan: WarmPlan) -> str:
         "window": f"window {choice.window_s:g} s",
         "ping": f"a ping every {choice.period_s} s from {plan.sender} (window {choice.window_s:g} s)",
     }[choice.method]
-    return f"{done}; {cost(choice)}"
+    todo = f"; keep `{WARM_RUN} NAME --period {choice.period_s}s` running" if plan.sender == WARM_RUN else ""
+    return f"{done}; {cost(choice)}{todo}"
 
 
 def cost(choice: Choice) -> str:

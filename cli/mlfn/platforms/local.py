@@ -193,6 +193,7 @@ class LocalPlatform:
             grace_s=0.0,
             longest_retention_s=0,
             sender=_PINGER,
+            exact=True,
         )
 
     def remove(self, name: str) -> None:

@@ -23,6 +23,7 @@ TERMS = st.builds(
     settable=st.booleans(),
     sender=st.sampled_from(("", "PingSource")),
     finest_s=st.sampled_from((1, 60)),
+    exact=st.booleans(),
 )
 WISHES = st.builds(
     WarmWish,
@@ -107,16 +108,17 @@ def test_an_asked_period_is_kept_or_refused_with_a_safe_one(terms: WarmTerms, pe
         assert outcome.choice.period_s <= max(period_s, 60)
         if outcome.choice.period_s > period_s:
             assert terms.finest_s == 60
+            assert not terms.exact
             assert outcome.choice.window_s >= 80
 
 
 @pytest.mark.parametrize("finest_s", [1, 60])
 @given(period_s=st.integers(1, 3600))
 def test_a_schedule_is_never_slower_than_asked(finest_s: int, period_s: int) -> None:
-    sendable = sendable_period_s(period_s, finest_s)
+    sendable = sendable_period_s(period_s, finest_s, exact=False)
     assert sendable <= period_s
     if sendable:
-        assert firings_per_day(sendable) * sendable >= DAY_S
+        assert firings_per_day(sendable, exact=False) * sendable >= DAY_S
         assert sendable < 60 or sendable % 60 == 0
 
 
@@ -130,6 +132,7 @@ def test_the_cliff_of_the_defaults_and_the_period_below_it() -> None:
     found = plan(PINGED, WarmWish(period_s=45))
     assert (found.cliff_s, found.safe_period_s, found.choice.period_s) == (64, 45, 45)
     assert found.choice.pings_per_day == 2 * 1440  # :00 and :45 of each minute
+    assert plan(replace(PINGED, exact=True), WarmWish(period_s=45)).choice.pings_per_day == 1920
 
 
 def test_an_unsafe_period_is_refused_with_the_safe_one() -> None:

@@ -21,6 +21,7 @@ from mlfn_policies.warm import WarmTerms
 __all__ = ["RETENTION", "best_sender", "terms_of", "warm_status", "warm_terms"]
 
 RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
+_BY_HAND = "mlfn warm run"
 _BURST = "autoscaling.knative.dev/target-burst-capacity"
 _PERIOD = "mlfn.dev/warm-period"
 _SECONDS = re.compile(r"([0-9.]+)(h|m|s)")
@@ -50,6 +51,7 @@ def terms_of(spec: FunctionSpec, limits: ClusterLimits, sender: str, finest_s: i
         to_zero=limits.enable_scale_to_zero,
         sender=sender,
         finest_s=finest_s,
+        exact=sender == _BY_HAND,
     )
 
 
@@ -64,7 +66,7 @@ def best_sender(door: ClusterDoor) -> tuple[str, int]:
         pass
     if door.may("create", CRON_JOB):
         return CRON_JOB.kind, 60
-    return "mlfn warm run", 1
+    return _BY_HAND, 1
 
 
 def warm_status(door: ClusterDoor, spec: FunctionSpec) -> WarmStatus:
