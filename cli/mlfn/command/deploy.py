@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
-from mlfn.command.options import IMAGE, PLATFORM, output_option, setting_options
+from mlfn.command.dry_run import rehearse
+from mlfn.command.options import output_option, setting_options
+from mlfn.command.orders import ORDER, order_of
 from mlfn.command.output import Format, print_data, print_findings, say, stages
-from mlfn.errors import InvalidInput
-from mlfn.function import Deployed, FunctionSpec, Severity
+from mlfn.function import Deployed, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import FIELDS, Resolved, resolve_here
-from mlfn.settings.values import name_of_model
+from mlfn.settings import resolve_here
 
 __all__ = ["deploy"]
 
-_FUNCTION = tuple(key for key, field in FIELDS.items() if field.section == "function" and field.attribute != "model")
+_DRY = click.Choice(["client", "server"])
 
 
 @click.command(short_help="Make a model answer as a function that scales from zero and back.")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@setting_options(*_FUNCTION, *IMAGE, *PLATFORM, "cluster.wait_timeout")
+@setting_options(*ORDER, "cluster.wait_timeout")
 @click.option("--force", is_flag=True, help="Take over objects of that name that mlfn does not manage yet.")
 @click.option(
     "--wait/--no-wait", default=True, show_default=True, show_envvar=True, help="Wait until the function is ready."
 )
+@click.option(
+    "--dry-run",
+    type=_DRY,
+    help="Change and push nothing: print the objects that would be applied (client), or let the cluster check them and "
+    "tell what would change (server).",
+)
 @output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
-def deploy(model: Path | None, wait: bool, force: bool, output: Format, **flags: object) -> None:
+def deploy(model: Path | None, wait: bool, force: bool, dry_run: str | None, output: Format, **flags: object) -> None:
     """Make MODEL (an ONNX file or an MLflow folder) answer as a function that scales from zero and back.
 
     The address is the last thing printed. Deploying the same thing twice changes nothing; when a new revision does not
@@ -40,42 +46,19 @@ def deploy(model: Path | None, wait: bool, force: bool, output: Format, **flags:
       mlfn deploy model.onnx
       mlfn deploy iris.onnx --name flowers --concurrency 8 --max-scale 2 --memory 512Mi
       mlfn deploy model.onnx --min-scale 1 --env LANG=C -o json
+      mlfn deploy model.onnx --platform knative --dry-run server
     """
-    from mlfn.delivery.deploy import Order
     from mlfn.delivery.deploy import deploy as deliver
 
     resolved = resolve_here(flags)
-    file = model or _configured_model(resolved)
-    settings = resolved.settings
-    platform: Platform = load(PLATFORMS, settings.platform)(resolved.for_platform())
-    order = Order(
-        model=file,
-        spec=_spec(resolved, file),
-        image=settings.image,
-        wait=wait,
-        wait_timeout_s=settings.cluster.wait_timeout_s,
-        force=force,
-    )
+    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    order = replace(order_of(resolved, model, "deploy"), wait=wait, force=force)
+    if dry_run is not None:
+        rehearse(platform, order, output, on_server=dry_run == "server")
+        return
     with stages() as stage:
         deployed = deliver(platform, order, progress=stage)
     _print(deployed, output)
-
-
-def _configured_model(resolved: Resolved) -> Path:
-    if not resolved.settings.function.model:
-        raise InvalidInput(
-            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)",
-            hints=("mlfn deploy path/to/model.onnx",),
-        )
-    return Path(resolved.settings.function.model)
-
-
-def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
-    asked = asdict(resolved.settings.function)
-    del asked["model"]
-    asked["utilization"] /= 100
-    asked["name"] = asked["name"] or name_of_model(model)
-    return FunctionSpec(**asked)
 
 
 def _print(deployed: Deployed, output: Format) -> None:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("build", "Make a container image of a model, without a container engine."),
     "deploy": ("deploy", "Make a model answer as a function that scales from zero and back."),
     "invoke": ("invoke", "Send a request to a function and print its answer."),
+    "manifest": ("manifest", "Write what a deploy would apply, for Git: objects, a Helm chart, a kustomize base."),
     "list": ("functions", "List the functions."),
     "describe": ("functions", "Tell all about a function: revisions, instances, scale decisions, errors."),
     "logs": ("logs", "Print what the instances of a function wrote."),

@@ -27,6 +27,10 @@ class Order:
     wait: bool = True
     wait_timeout_s: float = 600.0
     force: bool = False
+    ready_image: str = ""
+    """An image that is built already, ``REFERENCE@sha256:…``; "" builds one."""
+    push: bool = True
+    """Push the image; else it is made for its digest alone, and thrown away."""
 
 
 def deploy(platform: Platform, order: Order, *, progress: Progress) -> Deployed:
@@ -90,8 +94,8 @@ def read_model(model: Path) -> ModelPackage:
 
 
 def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[ImageRef, tuple[Finding, ...]]:
-    from mlfn.images import build, requested
-
+    if order.ready_image:
+        return _pinned(order.ready_image), ()
     if not order.image.registry:
         raise InvalidInput(
             "no registry given: this platform runs container images, and they are pulled from a registry",
@@ -100,8 +104,29 @@ def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[Ima
                 "or set MLFN_REGISTRY, or image.registry in mlfn.yaml",
             ),
         )
-    built = build(package, requested(order.spec.name, order.image, os.environ), progress)
+    from tempfile import TemporaryDirectory
+
+    from mlfn.images import build, requested
+
+    with TemporaryDirectory(prefix="mlfn-image-") as folder:
+        output = None if order.push else Path(folder) / "layout"
+        built = build(package, requested(order.spec.name, order.image, os.environ, output), progress)
     return built.ref, built.findings
+
+
+def _pinned(reference: str) -> ImageRef:
+    from mlfn.images.references import parse_reference
+
+    image = parse_reference(reference)
+    if not image.digest:
+        raise InvalidInput(
+            f"the image {reference} has no digest: a tag may mean another image tomorrow",
+            hints=(
+                "mlfn build MODEL -r REGISTRY prints the reference with its digest",
+                f"--image {image.name}@sha256:…",
+            ),
+        )
+    return image
 
 
 def _refuse_foreign(platform: Platform, spec: FunctionSpec) -> None:

@@ -25,7 +25,7 @@ from mlfn.function import (
 if TYPE_CHECKING:
     from mlfn_policies.warm import WarmTerms
 
-__all__ = ["Capabilities", "Connect", "DeployRequest", "KeepsWarm", "Manifests", "Platform", "Progress"]
+__all__ = ["Capabilities", "Connect", "DeployRequest", "KeepsWarm", "Manifests", "Planned", "Platform", "Progress"]
 
 
 class Progress(Protocol):
@@ -111,14 +111,23 @@ class Platform(Protocol):
         """Delete a function and all that belongs to it. Raises NotFound."""
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Hold what a deploy would make of one object of an API."""
+
+    before: dict[str, Any] | None
+    """None where it would be made."""
+    after: dict[str, Any]
+
+
 class Manifests(Protocol):
     """What a platform can do besides whose deploys are objects of an API."""
 
     def manifests(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
         """Return the objects that a deploy would apply; asks nobody."""
 
-    def dry_run(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
-        """Have the API check them, change nothing, and return them as they would be stored."""
+    def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
+        """Have the API check them, change nothing, and return them as they are and as they would be stored."""
 
 
 class KeepsWarm(Protocol):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlfn.errors import InvalidInput, MlfnError, NotFound
 from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
-from mlfn.platforms import Capabilities, DeployRequest, Progress
+from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
 from mlfn.platforms.knative.keeping_warm import warm_status, warm_terms
 from mlfn.platforms.knative.manifests import service
@@ -26,7 +26,7 @@ from mlfn.platforms.kube.companions import dressed, tend
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.evidence import Evidence
 from mlfn.platforms.kube.findings import finding
-from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object
+from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object, kind_of
 from mlfn.platforms.kube.labels import MANAGED
 from mlfn.platforms.kube.limits import CHECKED, read
 from mlfn.platforms.kube.pod_logs import function_logs
@@ -86,14 +86,16 @@ class KnativePlatform:
         """Return the objects that a deploy would apply; asks nobody."""
         return (service(request), *(dressed(each, request.spec.name) for each in request.companions))
 
-    def dry_run(self, request: DeployRequest) -> tuple[Object, ...]:
-        """Have the API check them, change nothing, and return them as they would be stored."""
+    def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
+        """Have the API check them, change nothing, and return them as they are and as they would be stored."""
         self._checked(request)
         live = self._door.get(KNATIVE_SERVICE, request.spec.name)
         if live is not None:
             check_ours(live, force=request.force)
         things = (staged(service(request), live), *self.manifests(request)[1:])
-        return tuple(self._door.apply(each, force=request.force, dry_run=True) for each in things)
+        before = (live, *(self._door.get(kind_of(each), each["metadata"]["name"]) for each in things[1:]))
+        after = (self._door.apply(each, force=request.force, dry_run=True) for each in things)
+        return tuple(Planned(*pair) for pair in zip(before, after, strict=True))
 
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""

@@ -22,7 +22,7 @@ from mlfn.platforms.kubernetes.manifests import KINDS, PLATFORM, selector
 from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, sets_of
 from mlfn.platforms.kubernetes.waiting import overtaken, wait_until_made, wait_until_ready
 
-__all__ = ["Change", "Changed", "Live", "check_ours", "read_live"]
+__all__ = ["Change", "Changed", "Live", "check_ours", "read_live", "scaled"]
 
 Live = Mapping[Kind, Object | None]
 """A function's objects as they are, by kind; None where there is none."""
@@ -190,6 +190,11 @@ def _back(before: Object, at: Object | None, count: int) -> Object:
     """Return the Deployment as it was, with ``count`` instances, or with those that there are for 0."""
     back = locked(restored(before), at)
     return with_replicas(back, count) if count else back
+
+
+def scaled(deployment: Object, wanted: Sequence[Object]) -> Object:
+    """Return a Deployment with as many instances as a deploy of ``wanted`` would leave it."""
+    return with_replicas(deployment, _wanted_count(wanted, deployment["spec"].get("replicas", 1)))
 
 
 def _wanted_count(wanted: Sequence[Object], now: int) -> int:

@@ -14,15 +14,15 @@ from typing import Any
 from mlfn.errors import Conflict, InvalidInput, NotFound
 from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
 from mlfn.nearest import did_you_mean
-from mlfn.platforms import Capabilities, DeployRequest, Progress
+from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.kube.door import ClusterDoor, Sight
 from mlfn.platforms.kube.evidence import Evidence
-from mlfn.platforms.kube.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Object
+from mlfn.platforms.kube.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Object, kind_of
 from mlfn.platforms.kube.pod_logs import function_logs
 from mlfn.platforms.kube.records import read_spec
 from mlfn.platforms.kube.ways_in import Request, send
-from mlfn.platforms.kubernetes.changes import with_template_of
-from mlfn.platforms.kubernetes.deploying import Change, Live, check_ours, read_live
+from mlfn.platforms.kubernetes.changes import locked, with_template_of
+from mlfn.platforms.kubernetes.deploying import Change, Live, check_ours, read_live, scaled
 from mlfn.platforms.kubernetes.manifests import KINDS, SELECTOR, at_least_one, beside, objects, scales, selector
 from mlfn.platforms.kubernetes.revisions import current, is_of, sets_of, template_record
 from mlfn.platforms.kubernetes.status import address, status_of
@@ -97,11 +97,17 @@ class KubernetesPlatform:
         _check(request.spec)
         return objects(request)
 
-    def dry_run(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
-        """Have the API check them, change nothing, and return them as they would be stored."""
+    def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
+        """Have the API check them, change nothing, and return them as they are and as they would be stored."""
         _check(request.spec)
-        check_ours(read_live(self._door, request.spec.name), force=request.force)
-        return tuple(self._door.apply(each, force=request.force, dry_run=True) for each in objects(request))
+        live = read_live(self._door, request.spec.name)
+        check_ours(live, force=request.force)
+        wanted = objects(request)
+        kept = locked(wanted[0], live[DEPLOYMENT])
+        after = [self._door.apply(each, force=request.force, dry_run=True) for each in (kept, *wanted[1:])]
+        # As a deploy does it: the number of instances is taken from whoever set it, and nothing else.
+        after[0] = self._door.apply(scaled(kept, wanted), force=True, dry_run=True)
+        return tuple(Planned(live[kind_of(each)], each) for each in after)
 
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""

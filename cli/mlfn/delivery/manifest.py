@@ -1,0 +1,88 @@
+"""Write down for Git what a deploy would apply: plain objects, a base for kustomize, or a Helm chart.
+
+The objects are the very ones that the platform applies. A folder that was written before is written anew: files that
+are no longer needed go, as far as they begin with :data:`HEAD`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlfn.delivery.charts import chart, kustomization
+from mlfn.delivery.deploy import Order, prepare
+from mlfn.delivery.documents import HEAD
+from mlfn.errors import InvalidInput
+from mlfn.platforms import DeployRequest, Platform, Progress
+
+__all__ = ["Layout", "Written", "objects_for", "plain", "refuse_without_manifests", "write_folder"]
+
+Objects = tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Say which folder to write, in which form."""
+
+    folder: Path
+    helm: bool
+    """A Helm chart; else a kustomize base."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Tell what was written."""
+
+    folder: Path
+    files: tuple[str, ...]
+    """Relative to the folder, sorted."""
+    removed: tuple[str, ...]
+
+
+def objects_for(platform: Platform, order: Order, *, progress: Progress) -> tuple[DeployRequest, Objects]:
+    """Return the request that a deploy would make and the objects that it would apply; builds the image if need be."""
+    refuse_without_manifests(platform)
+    request, _, _ = prepare(platform, order, progress=progress)
+    objects: Objects = platform.manifests(request)  # type: ignore[attr-defined]  # Manifests, asked for above
+    return request, objects
+
+
+def refuse_without_manifests(platform: Platform) -> None:
+    """Raise InvalidInput for a platform whose deploys are no objects of an API."""
+    if not hasattr(platform, "manifests"):
+        raise InvalidInput(
+            f"the platform {platform.name} has no manifests: its functions are no objects of an API",
+            hints=("choose one that has: --platform knative, or --platform kubernetes",),
+        )
+
+
+def plain(objects: Objects, namespace: str) -> Objects:
+    """Return the objects as they are printed: in a namespace where one was named."""
+    if not namespace:
+        return objects
+    return tuple({**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in objects)
+
+
+def write_folder(request: DeployRequest, objects: Objects, namespace: str, layout: Layout) -> Written:
+    """Write a chart or a kustomize base. Raises InvalidInput where the folder cannot be written."""
+    files = chart(request, objects) if layout.helm else kustomization(request, objects, namespace)
+    try:
+        stale = _stale(layout.folder, files)
+        for name, text in files.items():
+            place = layout.folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text, encoding="utf-8")
+        for name in stale:
+            (layout.folder / name).unlink()
+    except OSError as error:
+        raise InvalidInput(f"{layout.folder} cannot be written: {error.strerror}") from error
+    return Written(layout.folder, tuple(sorted(files)), stale)
+
+
+def _stale(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what an earlier run wrote and this one does not."""
+    found = (*folder.glob("*.yaml"), *folder.glob("templates/*.yaml"))
+    names = {str(path.relative_to(folder)) for path in found if path.read_text("utf-8", "replace").startswith(HEAD)}
+    return tuple(sorted(names - set(files)))
