@@ -79,7 +79,7 @@ def _canonical(host: str, text: str) -> str:
 
 
 def _official(registry: str, repository: str) -> str:
-    return f"library/{repository}" if registry == DOCKER_HUB and "/" not in repository else repository
+    return f"library/{repository}" if registry == DOCKER_HUB and repository and "/" not in repository else repository
 
 
 def _check_repository(registry: str, repository: str, text: str) -> None:
