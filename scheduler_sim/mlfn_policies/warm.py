@@ -79,6 +79,11 @@ class WarmTerms:
         return stay_s(window_s, retention_s, self.grace_s, self.requeue_s, in_path=in_path)
 
     @property
+    def fires_on_minutes(self) -> bool:
+        """Tell whether the sender cannot ping within a minute."""
+        return not self.exact and self.finest_s >= MINUTE_S
+
+    @property
     def always_warm(self) -> int:
         """Return the instances that are there whatever happens."""
         return max(self.min_scale, 0 if self.to_zero else 1)
@@ -356,7 +361,7 @@ def _asked_pings(terms: WarmTerms, wish: WarmWish) -> Choice:
     if asked <= safe and sendable:
         return _pings(terms, sendable, window)
     minute = max(MINUTE_S, window_for_s(MINUTE_S))
-    if asked <= MINUTE_S and terms.finest_s >= MINUTE_S and terms.settable and minute <= terms.longest_window_s:
+    if asked <= MINUTE_S and terms.fires_on_minutes and terms.settable and minute <= terms.longest_window_s:
         # Below a minute cannot be had from this sender: a minute can, with the window that makes it safe.
         return _pings(terms, MINUTE_S, max(window, minute))
     cliff = cliff_s(terms.stay_s)
