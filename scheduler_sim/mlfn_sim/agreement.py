@@ -12,11 +12,12 @@ from pathlib import Path
 from mlfn_sim import kpa
 from mlfn_sim.agreement_values import SCHEMA, AgreementReport, FileResult, Kind
 from mlfn_sim.errors import RecordingError
+from mlfn_sim.kube.recordings import SCORES, STEPS
 from mlfn_sim.recordings import Recording, read
 
 __all__ = ["KINDS", "SCHEMA", "AgreementReport", "FileResult", "verify_files"]
 
-KINDS: tuple[Kind, ...] = (kpa,)
+KINDS: tuple[Kind, ...] = (kpa, STEPS, SCORES)
 """The kinds of recordings, asked in this order."""
 
 

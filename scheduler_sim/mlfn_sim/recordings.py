@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeGuard
+from typing import Any, NoReturn, TypeGuard
 
 from mlfn_sim.errors import RecordingError
 
@@ -79,7 +79,12 @@ class Item:
         self.where = where
         if not isinstance(value, dict):
             self.fail(f"is {_shown(value)}; expected an object")
-        self._fields: dict[str, object] = value
+        self._fields: dict[str, Any] = value
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """Return the object as it stands."""
+        return self._fields
 
     def fail(self, problem: str) -> NoReturn:
         """Refuse this item."""

@@ -76,7 +76,7 @@ def test_integers_may_be_written_as_floats(tmp_path: Path) -> None:
         pytest.param(b"", "the file is empty", id="empty file"),
         pytest.param(b" \n", "the file is empty", id="blank file"),
         pytest.param(b"[]", "empty list", id="empty list"),
-        pytest.param(b"{}", "not a recording of a kind that mlfn knows (kpa)", id="an object"),
+        pytest.param(b"{}", "not a recording of a kind that mlfn knows (kpa, kube", id="an object"),
         pytest.param(b'[{"name": "x", "nodes": []}]', "not a recording of a kind", id="another kind"),
         pytest.param(b"[1, 2]", "not a recording of a kind", id="numbers"),
         pytest.param(b"[{", "not valid JSON", id="half JSON"),

@@ -1,0 +1,181 @@
+"""Read a KubeSchedulerConfiguration: which plugins, with which weights and arguments.
+
+What the engines do not have is refused by name, never ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mlfn_sim.errors import RecordingError
+from mlfn_sim.kube.profile import FILTERS, SCORES, Profile, Strategy
+
+__all__ = ["read_profile"]
+
+_PASSIVE = frozenset(
+    (
+        "DefaultBinder",
+        "DefaultPreemption",
+        "DynamicResources",
+        "NodeVolumeLimits",
+        "PrioritySort",
+        "SchedulingGates",
+        "VolumeBinding",
+        "VolumeRestrictions",
+        "VolumeZone",
+    )
+)
+"""Plugins of the default profile that decide nothing about functions' pods: no volumes, no claims."""
+_POINTS = frozenset(
+    [
+        "bind",
+        "filter",
+        "multiPoint",
+        "permit",
+        "postBind",
+        "postFilter",
+        "preBind",
+        "preEnqueue",
+        "preFilter",
+        "preScore",
+        "queueSort",
+        "reserve",
+        "score",
+    ]
+)
+_IGNORED = frozenset(
+    [
+        "apiVersion",
+        "kind",
+        "metadata",
+        "parallelism",
+        "leaderElection",
+        "clientConnection",
+        "enableProfiling",
+        "enableContentionProfiling",
+    ]
+)
+"""What changes no decision: the simulated scheduler is exact, as the real one is with one worker."""
+_KNOWN = _IGNORED | {"profiles", "percentageOfNodesToScore", "podInitialBackoffSeconds", "podMaxBackoffSeconds"}
+_STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
+
+
+def read_profile(path: Path, scheduler: str = "") -> Profile:
+    """Return what ``path`` configures for one scheduler (the first, without a name). Raises RecordingError."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecordingError(f"{path}: is not YAML: {str(error).splitlines()[0]}") from error
+    return _Reading(path).profile(document, scheduler)
+
+
+class _Reading:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def fail(self, problem: str) -> NoReturn:
+        raise RecordingError(f"{self.path}: {problem}")
+
+    def profile(self, document: Any, scheduler: str) -> Profile:
+        if not isinstance(document, dict) or document.get("kind") != "KubeSchedulerConfiguration":
+            self.fail("is no KubeSchedulerConfiguration; expected that kind")
+        unknown = sorted(set(document) - _KNOWN)
+        if unknown:
+            self.fail(f"has {unknown[0]}, which mlfn does not simulate")
+        profiles = self.mappings(document, "profiles") or [{}]
+        named = [each for each in profiles if not scheduler or each.get("schedulerName") == scheduler]
+        if not named:
+            known = ", ".join(str(each.get("schedulerName")) for each in profiles)
+            self.fail(f"has no profile for the scheduler {scheduler!r}; it has {known}")
+        chosen = named[0]
+        percentage = self.whole(chosen, "percentageOfNodesToScore", document.get("percentageOfNodesToScore") or 0, 100)
+        profile = Profile(
+            percentage=percentage,
+            initial_backoff_s=float(document.get("podInitialBackoffSeconds") or 1),
+            max_backoff_s=float(document.get("podMaxBackoffSeconds") or 10),
+        )
+        profile = self.with_plugins(profile, chosen.get("plugins") or {})
+        for each in self.mappings(chosen, "pluginConfig"):
+            profile = self.with_arguments(profile, str(each.get("name")), each.get("args") or {})
+        return profile
+
+    def with_plugins(self, profile: Profile, plugins: Mapping[str, Any]) -> Profile:
+        weights, filters = dict(profile.weights), set(profile.filters)
+        for point, sets in plugins.items():
+            if point not in _POINTS:
+                self.fail(f"has the unknown extension point plugins.{point}")
+            for each in self.mappings(sets or {}, "disabled"):
+                self.disable(point, str(each.get("name")), weights, filters)
+            for each in self.mappings(sets or {}, "enabled"):
+                name = self.known(str(each.get("name")), f"plugins.{point}.enabled")
+                if name in SCORES and point in ("score", "multiPoint"):
+                    weights[name] = self.whole(each, "weight", SCORES[name], 100) or SCORES[name]
+                if name in FILTERS and point in ("filter", "multiPoint"):
+                    filters.add(name)
+        return replace(profile, weights=weights, filters=frozenset(filters))
+
+    def disable(self, point: str, name: str, weights: dict[str, int], filters: set[str]) -> None:
+        gone = {*SCORES, *FILTERS} if name == "*" else {self.known(name, f"plugins.{point}.disabled")}
+        if point in ("score", "multiPoint"):
+            for each in gone:
+                weights.pop(each, None)
+        if point in ("filter", "multiPoint"):
+            filters -= gone
+
+    def known(self, name: str, where: str) -> str:
+        if name not in SCORES and name not in FILTERS and name not in _PASSIVE:
+            self.fail(f"names the plugin {name!r} in {where}, which mlfn does not have")
+        return name
+
+    def with_arguments(self, profile: Profile, name: str, args: Mapping[str, Any]) -> Profile:
+        self.known(name, "pluginConfig")
+        if name == "NodeResourcesFit" and args.get("scoringStrategy"):
+            return replace(profile, strategy=self.strategy(args["scoringStrategy"]))
+        if name == "NodeResourcesBalancedAllocation" and args.get("resources"):
+            return replace(profile, balanced=tuple(str(each["name"]) for each in args["resources"]))
+        if name == "InterPodAffinity" and "hardPodAffinityWeight" in args:
+            return replace(profile, hard_affinity_weight=self.whole(args, "hardPodAffinityWeight", 1, 100))
+        if name == "PodTopologySpread" and args.get("defaultingType") == "List":
+            constraints = self.mappings(args, "defaultConstraints")
+            if any(each.get("whenUnsatisfiable") != "ScheduleAnyway" for each in constraints):
+                self.fail("has defaultConstraints other than ScheduleAnyway, which mlfn does not simulate")
+            pairs = tuple((str(each["topologyKey"]), int(each["maxSkew"])) for each in constraints)
+            return replace(profile, default_spreads=pairs)
+        return profile
+
+    def strategy(self, item: Mapping[str, Any]) -> Strategy:
+        kind = item.get("type") or "LeastAllocated"
+        if kind not in _STRATEGIES:
+            self.fail(f"has a scoringStrategy of type {kind!r}; expected {', '.join(_STRATEGIES)}")
+        resources = tuple(
+            (str(each.get("name")), self.whole(each, "weight", 1, 100) or 1)
+            for each in self.mappings(item, "resources")
+        )
+        shape = self.mappings(item.get("requestedToCapacityRatio") or {}, "shape")
+        if kind == "RequestedToCapacityRatio" and not shape:
+            self.fail("has a RequestedToCapacityRatio without shape")
+        return Strategy(
+            kind,
+            resources or Strategy().resources,
+            tuple(self.whole(point, "utilization", 0, 100) for point in shape),
+            tuple(self.whole(point, "score", 0, 10) * 10 for point in shape),
+        )
+
+    def whole(self, owner: Mapping[str, Any], name: str, default: int, most: int) -> int:
+        value = owner.get(name, default)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+            self.fail(f"has {name} = {value!r}; expected a whole number from 0 to {most}")
+        return value
+
+    def mappings(self, owner: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+        value = owner.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+            self.fail(f"has {name} = {value!r:.60}; expected a list of objects")
+        return value
