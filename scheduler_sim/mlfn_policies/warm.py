@@ -364,12 +364,15 @@ def _asked_pings(terms: WarmTerms, wish: WarmWish) -> Choice:
     if asked <= MINUTE_S and terms.fires_on_minutes and terms.settable and minute <= terms.longest_window_s:
         # Below a minute cannot be had from this sender: a minute can, with the window that makes it safe.
         return _pings(terms, MINUTE_S, max(window, minute))
+    needed = window_for_s(max(asked, MINUTE_S) if terms.fires_on_minutes else asked)
+    if asked <= safe:
+        raise NotPossible(f"no pings: {terms.sender} fires once a minute, which needs a window of {needed} s")
     cliff = cliff_s(terms.stay_s)
     message = (
         f"pings every {asked} s are not safe: with a window of {terms.window_s:g} s and a retention of "
         f"{terms.retention_s:g} s, pings find nothing from a period of {cliff} s on; the longest safe one is {safe} s"
     )
-    raise UnsafePeriod(message, sendable_period_s(safe, terms.finest_s, exact=terms.exact), window_for_s(asked))
+    raise UnsafePeriod(message, sendable_period_s(safe, terms.finest_s, exact=terms.exact), needed)
 
 
 _MAKERS: tuple[Callable[[WarmTerms, WarmWish], Choice], ...] = (_none, _retention, _window, _min_scale, _ping)
