@@ -81,7 +81,7 @@ def test_policies_load_the_standard_library_only() -> None:
 def test_the_simulators_agreement_needs_no_extra() -> None:
     loaded = _loaded_by("mlfn_sim.agreement")
     ours = loaded - set(sys.stdlib_module_names) - set(_loaded_by())
-    assert ours == {"mlfn_policies", "mlfn_sim"}
+    assert ours == {"mlfn_policies", "mlfn_sim", "numpy"}
 
 
 def test_the_function_server_loads_what_an_image_has() -> None:
