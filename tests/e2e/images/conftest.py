@@ -166,11 +166,12 @@ def podman() -> Iterator[Engine]:
         (folder / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
         )
-        # cgroupfs: there need be no systemd; the limits: raising them may be forbidden even to root.
+        # There need be no systemd; and podman's usual limits may be more than root may grant here.
         (folder / "containers.conf").write_text(
             '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]\n'
             '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
         )
+        (folder / "auth.json").write_text("{}")
         settings = {
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
             "CONTAINERS_CONF": str(folder / "containers.conf"),
