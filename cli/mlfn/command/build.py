@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlfn.command.deploy import name_of_model
 from mlfn.command.options import IMAGE, setting_options
 from mlfn.command.output import Format, FormatType, print_data, print_findings, say, stages
 from mlfn.errors import InvalidInput
 from mlfn.settings import resolve_here
-from mlfn.settings.values import name_of_model
 
 if TYPE_CHECKING:
     from mlfn.images import BuiltImage

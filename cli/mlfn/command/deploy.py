@@ -1,22 +1,31 @@
-"""`mlfn deploy`."""
+"""`mlfn deploy`, and the order that it shares with what else is about a deploy."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlfn.command.dry_run import rehearse
-from mlfn.command.options import output_option, setting_options
-from mlfn.command.orders import ORDER, order_of
+from mlfn.command.options import IMAGE, PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, print_findings, say, stages
-from mlfn.function import Deployed, Severity
+from mlfn.errors import InvalidInput
+from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
+from mlfn.settings import FIELDS, Resolved, resolve_here
+from mlfn.settings.values import FUNCTION_NAME, corrected_name
 
-__all__ = ["deploy"]
+if TYPE_CHECKING:
+    from mlfn.delivery.deploy import Order
+
+__all__ = ["ORDER", "deploy", "name_of_model", "order_of"]
+
+_FUNCTION = tuple(key for key, field in FIELDS.items() if field.section == "function" and field.attribute != "model")
+ORDER = (*_FUNCTION, *IMAGE, *PLATFORM)
+"""The settings that say what is deployed, and where."""
 
 _DRY = click.Choice(["client", "server"])
 
@@ -59,6 +68,39 @@ def deploy(model: Path | None, wait: bool, force: bool, dry_run: str | None, out
     with stages() as stage:
         deployed = deliver(platform, order, progress=stage)
     _print(deployed, output)
+
+
+def order_of(resolved: Resolved, model: Path | None, command: str) -> Order:
+    """Return the order for ``model``, else for the one that mlfn.yaml names. Raises InvalidInput when there is none."""
+    from mlfn.delivery.deploy import Order
+
+    settings = resolved.settings
+    file = model or (Path(settings.function.model) if settings.function.model else None)
+    if file is None:
+        raise InvalidInput(
+            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)",
+            hints=(f"mlfn {command} path/to/model.onnx",),
+        )
+    return Order(
+        model=file,
+        spec=_spec(resolved, file),
+        image=settings.image,
+        wait_timeout_s=settings.cluster.wait_timeout_s,
+    )
+
+
+def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
+    asked = asdict(resolved.settings.function)
+    del asked["model"]
+    asked["utilization"] /= 100
+    asked["name"] = asked["name"] or name_of_model(model)
+    return FunctionSpec(**asked)
+
+
+def name_of_model(model: Path) -> str:
+    """Derive a function's name as `mlfn serve` does, from the file's stem or the folder's name."""
+    stem = model.absolute().name if model.is_dir() else model.stem
+    return stem if FUNCTION_NAME.fullmatch(stem) else corrected_name(stem)
 
 
 def _print(deployed: Deployed, output: Format) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlfn.command.deploy import ORDER, order_of
 from mlfn.command.dry_run import print_objects
 from mlfn.command.options import output_option, setting_options
-from mlfn.command.orders import ORDER, order_of
 from mlfn.command.output import Format, print_data, say, stages
 from mlfn.errors import InvalidInput
 from mlfn.platforms import Platform

@@ -35,13 +35,13 @@ class Plan:
     kind: str
     name: str
     action: str
-    """``made``, ``changed`` or ``left`` as it is."""
+    """``made``, ``changed``, ``deleted``, or ``left`` as it is."""
     differences: tuple[Difference, ...]
 
     @property
     def summary(self) -> str:
         """Return the first differences in a line."""
-        if self.action == "made":
+        if self.action in ("made", "deleted"):
             return "all"
         shown = ", ".join(each.path for each in self.differences[:_SHOWN])
         more = len(self.differences) - _SHOWN
@@ -63,13 +63,14 @@ def plan(platform: Platform, order: Order, *, progress: Progress) -> tuple[Plan,
 
 def differences(planned: Planned) -> tuple[Difference, ...]:
     """Return what would be different in an object, server's bookkeeping and status aside."""
-    return tuple(_compare("", _asked(planned.before or {}), _asked(planned.after)))
+    return tuple(_compare("", _asked(planned.before or {}), _asked(planned.after or {})))
 
 
 def _plan(planned: Planned) -> Plan:
     found = differences(planned)
-    action = "made" if planned.before is None else "changed" if found else "left"
-    return Plan(planned.after["kind"], planned.after["metadata"]["name"], action, found)
+    thing = planned.after or planned.before or {}
+    changed = "deleted" if planned.after is None else "changed" if found else "left"
+    return Plan(thing["kind"], thing["metadata"]["name"], "made" if planned.before is None else changed, found)
 
 
 def _asked(thing: dict[str, Any]) -> dict[str, Any]:

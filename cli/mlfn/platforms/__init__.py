@@ -117,7 +117,8 @@ class Planned:
 
     before: dict[str, Any] | None
     """None where it would be made."""
-    after: dict[str, Any]
+    after: dict[str, Any] | None
+    """None where it would be deleted."""
 
 
 class Manifests(Protocol):

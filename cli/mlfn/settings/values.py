@@ -11,7 +11,6 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "env_variables",
     "flag",
     "function_name",
-    "name_of_model",
     "number",
     "object_annotations",
     "object_labels",
@@ -181,12 +179,6 @@ def function_name() -> Kind:
         return raw
 
     return Kind("NAME", read, str, expects)
-
-
-def name_of_model(model: Path) -> str:
-    """Derive a function's name as `mlfn serve` does, from the file's stem or the folder's name."""
-    stem = model.absolute().name if model.is_dir() else model.stem
-    return stem if FUNCTION_NAME.fullmatch(stem) else corrected_name(stem)
 
 
 def corrected_name(raw: str) -> str:

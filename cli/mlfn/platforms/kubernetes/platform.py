@@ -107,7 +107,9 @@ class KubernetesPlatform:
         after = [self._door.apply(each, force=request.force, dry_run=True) for each in (kept, *wanted[1:])]
         # As a deploy does it: the number of instances is taken from whoever set it, and nothing else.
         after[0] = self._door.apply(scaled(kept, wanted), force=True, dry_run=True)
-        return tuple(Planned(live[kind_of(each)], each) for each in after)
+        planned = [Planned(live[kind_of(each)], each) for each in after]
+        made = [kind_of(each) for each in wanted]
+        return (*planned, *(Planned(thing, None) for kind, thing in live.items() if thing and kind not in made))
 
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""
