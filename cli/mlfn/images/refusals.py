@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mlfn.errors import BuildFailed, InvalidInput, MlfnError, NotAuthorised, NotFound, Unreachable
 from mlfn.images.wire import Reply
 
-__all__ = ["Asking", "not_authorised", "refusal", "said"]
+__all__ = ["Asking", "is_full", "not_authorised", "refusal", "said"]
 
 LONGEST_QUOTE = 256
 """Characters of a foreign text that go into a message."""
@@ -38,7 +38,7 @@ def refusal(reply: Reply, asking: Asking) -> MlfnError:
     if reply.status == 404:
         hint = "create the repository in the registry first, if it does not make them by itself"
         return NotFound(f"{where}: {text}", hints=(hint,) if "push" in asking.what else ())
-    if reply.status == 507 or "no space left" in text:
+    if is_full(reply):
         hint = "free space on the registry's disk (delete images, run its garbage collection), then try again"
         return Unreachable(f"{where}: the registry's disk is full: {text}", hints=(hint,))
     if reply.status == 413:
@@ -58,6 +58,11 @@ def not_authorised(reply: Reply, asking: Asking) -> NotAuthorised:
         f"registry {asking.registry} refuses to let you {asking.what}{who}: {text}",
         hints=(f"docker login {asking.registry}", f"or: podman login {asking.registry}"),
     )
+
+
+def is_full(reply: Reply) -> bool:
+    """Tell whether the registry's disk is full: no further try empties it."""
+    return reply.status == 507 or (reply.status >= 500 and b"no space left" in reply.body)
 
 
 def said(reply: Reply) -> tuple[frozenset[str], str]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 
 from mlfn.errors import MlfnError
+from mlfn.images.refusals import is_full
 from mlfn.images.wire import Lost, Reply
 
 __all__ = ["PASSING", "Patience", "Retrying", "Stopped", "retry_after_s"]
@@ -63,7 +64,7 @@ class Retrying:
                 self.after_loss(lost, tries)
                 continue
             self._reached = True
-            if reply.status not in PASSING or _is_full(reply) or not self.may_try(tries):
+            if reply.status not in PASSING or is_full(reply) or not self.may_try(tries):
                 return reply
             wanted_s = retry_after_s(reply.headers.get("retry-after", ""))
             if wanted_s > self.patience.longest_s:
@@ -103,8 +104,3 @@ def retry_after_s(value: str) -> float:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (TypeError, ValueError):
         return 0.0
-
-
-def _is_full(reply: Reply) -> bool:
-    """Tell whether the registry's disk is full: waiting does not empty it."""
-    return b"no space left" in reply.body

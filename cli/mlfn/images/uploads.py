@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from mlfn.errors import BuildFailed, MlfnError, NotAuthorised
 from mlfn.images.contents import BlobSource, Descriptor
 from mlfn.images.exchange import Place
-from mlfn.images.refusals import said
+from mlfn.images.refusals import is_full, said
 from mlfn.images.retries import PASSING, retry_after_s
 from mlfn.images.wire import Lost, Reply
 
@@ -166,9 +166,8 @@ class _Transfer:
     def _pause(self, reply: Reply, tries: int) -> None:
         retrying = self._place.exchange.retrying
         wanted_s = retry_after_s(reply.headers.get("retry-after", ""))
-        error = self._place.error(reply, self._what)
-        if not retrying.may_try(tries) or wanted_s > retrying.patience.longest_s or "disk is full" in error.message:
-            raise error
+        if is_full(reply) or not retrying.may_try(tries) or wanted_s > retrying.patience.longest_s:
+            raise self._place.error(reply, self._what)
         retrying.wait(tries, wanted_s)
 
     def _ask(self, location: str) -> tuple[str, int]:
@@ -200,7 +199,7 @@ class _Transfer:
         if "DIGEST_INVALID" in said(reply)[0] or "SIZE_INVALID" in said(reply)[0]:
             _check_source(self._source)
             raise _Damaged(error)
-        if (reply.status in PASSING and "disk is full" not in error.message) or reply.status == 404:
+        if (reply.status in PASSING and not is_full(reply)) or reply.status == 404:
             raise Lost(error.message, connected=True)
         raise error
 
