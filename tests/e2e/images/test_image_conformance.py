@@ -17,8 +17,7 @@ import pytest
 
 pytestmark = pytest.mark.e2e
 
-SUITE = ["triton_client", "hosted_contract", "cloudevents_sdk", "openwhisk_contract", "metrics_text"]
-SUITE.append("openapi_document")
+SUITE = (
     "triton_client",
     "hosted_contract",
     "cloudevents_sdk",
