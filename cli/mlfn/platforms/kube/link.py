@@ -273,7 +273,8 @@ def _is_status(text: str) -> bool:
 def _reason(error: BaseException) -> str:
     from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
 
-    if isinstance(error, ConnectTimeoutError):
+    # A connection that is refused counts as one that timed out, in the classes of urllib3.
+    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
         return f"it does not answer within {_CONNECT_S:g} s"
     if isinstance(error, ReadTimeoutError):
         return f"no answer within {_READ_S:g} s"
