@@ -189,6 +189,10 @@ class Images:
             self.manifest = self._http.get(f"/manifests/{child}", headers=accept).raise_for_status().json()
         self.config = self._http.get(f"/blobs/{self.manifest['config']['digest']}", follow_redirects=True).json()
 
+    def close(self) -> None:
+        """Let the registry go."""
+        self._http.close()
+
     @property
     def python(self) -> str:
         """Return the interpreter in the image."""
@@ -254,9 +258,11 @@ def _layer(files: dict[str, bytes]) -> bytes:
 
 
 @pytest.fixture
-def images(cli: Any) -> Images:
+def images(cli: Any) -> Iterator[Images]:
     """Give the image of iris, built and pushed by the real command, to be changed."""
-    return Images(cli.json("build", MODEL, "--name", "iris")["reference"])
+    made = Images(cli.json("build", MODEL, "--name", "iris")["reference"])
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Callable
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -191,14 +195,51 @@ def test_a_namespace_that_does_not_exist(cli: Any) -> None:
     assert "kubectl create namespace nosuch-namespace" in done.stderr
 
 
-def test_a_kind_that_the_cluster_does_not_have(inject: Any, tmp_path: Path) -> None:
-    """A Kubernetes API without Knative: the same server behind a path that it does not know."""
-    server = _server_of(inject.cli.cluster.kubeconfig)
-    config = _kubeconfig(inject.cli.cluster.kubeconfig, tmp_path, server=f"{server}/apis/apps/v1/namespaces/none")
-    done = inject.cli.run("deploy", MODEL, "--name", "absent", MLFN_CLUSTER_KUBECONFIG=str(config), timeout=120)
+def test_a_cluster_without_knative(cli: Any, without_knative: str, tmp_path: Path) -> None:
+    config = _kubeconfig(cli.cluster.kubeconfig, tmp_path, server=without_knative)
+    done = cli.run("deploy", MODEL, "--name", "absent", MLFN_CLUSTER_KUBECONFIG=str(config), timeout=120)
     assert done.returncode == 4
     assert "the cluster does not have Knative Serving" in done.stderr
     assert "--platform kubernetes" in done.stderr
+
+
+@pytest.fixture
+def without_knative(cli: Any) -> Iterator[str]:
+    """Give the address of the cluster's API as it is where Knative is not installed: some paths lead nowhere."""
+    proxy = subprocess.Popen(
+        ["kubectl", f"--kubeconfig={cli.cluster.kubeconfig}", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True
+    )
+    assert proxy.stdout is not None
+    behind = "http://" + proxy.stdout.readline().split()[-1]
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "knative.dev" in self.path:
+                return self._say(404, b"404 page not found\n")
+            answer = httpx.get(behind + self.path, timeout=30)
+            return self._say(answer.status_code, answer.content)
+
+        def do_PATCH(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self.do_GET()
+
+        def _say(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+    proxy.terminate()
+    proxy.wait(30)
+    proxy.stdout.close()
 
 
 def _kubeconfig(path: str, tmp_path: Path, *, server: str) -> Path:
@@ -209,7 +250,3 @@ def _kubeconfig(path: str, tmp_path: Path, *, server: str) -> Path:
     changed.touch(0o600)
     changed.write_text(json.dumps(config))
     return changed
-
-
-def _server_of(path: str) -> str:
-    return str(yaml.safe_load(Path(path).read_text())["clusters"][0]["cluster"]["server"])
