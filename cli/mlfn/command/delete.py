@@ -7,6 +7,7 @@ import sys
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say
 from mlfn.errors import InvalidInput, MlfnError
@@ -18,7 +19,7 @@ __all__ = ["delete"]
 
 
 @click.command(short_help="Delete a function with its revisions and logs.")
-@click.argument("name")
+@function_argument()
 @click.option("-y", "--yes", is_flag=True, show_envvar=True, help="Do not ask.")
 @setting_options(*PLATFORM)
 @output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
 from mlfn.command.warm_words import status_document, status_line
@@ -49,7 +50,7 @@ def list_functions(output: Format, **flags: object) -> None:
 
 
 @click.command(short_help="Tell all about a function: revisions, instances, scale decisions, errors.")
-@click.argument("name")
+@function_argument()
 @setting_options(*PLATFORM)
 @output_option(Format.TABLE, Format.JSON, Format.YAML, Format.NAME, Format.URL)
 def describe(name: str, output: Format, **flags: object) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages, table
 from mlfn.errors import InvalidInput
@@ -23,7 +24,7 @@ _SHOWN_VALUES = 12
 
 
 @click.command(short_help="Send a request to a function and print its answer.")
-@click.argument("name")
+@function_argument()
 @click.option(
     "-d", "--data", metavar="JSON|@FILE|-", show_envvar=True, help="The request: JSON, a file, or standard input."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, setting_options
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
@@ -14,7 +15,7 @@ __all__ = ["logs"]
 
 
 @click.command(short_help="Print what the instances of a function wrote.")
-@click.argument("name")
+@function_argument()
 @click.option("-f", "--follow", is_flag=True, show_envvar=True, help="Go on with new lines until Ctrl-C.")
 @click.option(
     "--tail",

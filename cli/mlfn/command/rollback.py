@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages
 from mlfn.platforms import Platform
@@ -21,7 +22,7 @@ __all__ = ["rollback"]
 
 
 @click.command(short_help="Bring an earlier revision of a function back.")
-@click.argument("name")
+@function_argument()
 @click.option(
     "--to", default="", metavar="REVISION", show_envvar=True, help="Revision to bring back.  [default: the one before]"
 )

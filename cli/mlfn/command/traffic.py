@@ -8,6 +8,7 @@ from dataclasses import asdict
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, table
 from mlfn.errors import InvalidInput
@@ -20,7 +21,7 @@ __all__ = ["print_traffic", "traffic"]
 
 
 @click.command(short_help="Show or change which revisions get a function's requests.")
-@click.argument("name")
+@function_argument()
 @click.argument("shares", nargs=-1, metavar="[REVISION=PERCENT]...")
 @click.option(
     "--tag",
