@@ -170,6 +170,9 @@ class _Reader(threading.Thread):
         }
         response = self._response = self._link.stream(self._watched.path, query, read_s=_STREAM_S + 15.0)
         try:
+            # Whoever stops sets the mark first and looks for the stream then: one of the two is seen.
+            if self._stopped.is_set():
+                return
             if response.status == _GONE:
                 self._version = ""
             elif response.status >= 400:
