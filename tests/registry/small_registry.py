@@ -28,6 +28,10 @@ class SmallRegistry:
         """Whether the Range of an accepted chunk stays at the first one's."""
         self.redirect_blobs_to = ""
         self.referrers_api = False
+        self.lying_digest = ""
+        """What it says that it has stored, whatever that is."""
+        self.stalled: threading.Event | None = None
+        """Set, a PUT is not read before the event."""
         self.lost_answers = 0
         """How many PATCHes to take and hang up on."""
         self.seen: list[tuple[str, str, dict[str, str]]] = []
@@ -115,6 +119,11 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
             self._send(202, self._upload(name) | ({"range": "0-99"} if registry.stale_range else {}))
 
         def do_PUT(self) -> None:
+            if registry.stalled is not None:
+                registry.seen.append(("PUT", self.path, {}))
+                registry.stalled.wait(300)
+                self.close_connection = True
+                return
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             if self._busy():
                 return
@@ -132,7 +141,7 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
                 self._send(400, {}, b'{"errors":[{"code":"DIGEST_INVALID","message":"digest did not match"}]}')
                 return
             registry.blobs[wanted] = content
-            self._send(201, {"docker-content-digest": wanted})
+            self._send(201, {"docker-content-digest": registry.lying_digest or wanted})
 
         def _referrers(self, digest: str) -> bytes:
             found = []

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlfn.errors import Unreachable
+from mlfn.errors import BuildFailed, Unreachable
 from mlfn.function import ImageRef
-from mlfn.images.contents import OCI_LAYER_GZIP, BlobSource
+from mlfn.images.contents import OCI_LAYER_GZIP, OCI_MANIFEST, BlobSource, ImageContent
 from mlfn.images.registry import Patience, Registry
 
 Door = Callable[..., Registry]
@@ -47,8 +54,6 @@ def test_a_cut_upload_goes_on_from_the_range_that_the_registry_tells(
 
 
 def test_a_stream_that_cannot_seek_goes_on_too(small_registry: Any, meddling: Any, door: Door) -> None:
-    import io
-
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
@@ -162,3 +167,63 @@ def test_redirects_without_end(small_registry: Any, door: Door, tmp_path: Path) 
     small_registry.redirect_blobs_to = f"http://{small_registry.host}"
     with pytest.raises(Unreachable, match="from one address to the next"):
         door(small_registry.host).blob("a", source.descriptor, tmp_path / "blob")
+
+
+def test_a_registry_that_stored_something_else_is_not_believed(small_registry: Any, door: Door) -> None:
+    small_registry.lying_digest = "sha256:" + "0" * 64
+    with pytest.raises(BuildFailed, match=f"stored {small_registry.lying_digest} where sha256:.* was sent"):
+        door(small_registry.host).push_blob("a", blob("lying", 10))
+
+
+def test_blobs_go_side_by_side_but_not_more_than_asked_for(small_registry: Any, door: Door) -> None:
+    together = threading.Barrier(3)
+    lock = threading.Lock()
+    open_now: list[int] = []
+    most = 0
+
+    def opened(source: BlobSource) -> Any:
+        nonlocal most
+        with lock:
+            open_now.append(1)
+            most = max(most, len(open_now))
+        together.wait(60)  # breaks, and the test with it, unless three are sent at once
+        with lock:
+            open_now.pop()
+        return source.open()
+
+    sources = [blob(f"parallel {number}", 1000) for number in range(9)]
+    gated = tuple(BlobSource(source.descriptor, partial(opened, source)) for source in sources)
+    registry = door(small_registry.host, parallel=3)
+    pushed = registry.push(ImageContent(b"{}", OCI_MANIFEST, gated), ImageRef(small_registry.host, "a", "v1", ""))
+    assert (pushed.uploaded, most) == (9, 3)
+
+
+def test_an_interrupt_ends_a_push_that_hangs(small_registry: Any, tmp_path: Path) -> None:
+    """The registry takes no more bytes, so the senders wait in the middle of a write, for two minutes by themselves."""
+    small_registry.stalled = threading.Event()
+    script = textwrap.dedent(
+        """
+        import pathlib, sys
+        from mlfn.function import ImageRef
+        from mlfn.images.contents import OCI_LAYER_GZIP, OCI_MANIFEST, BlobSource, ImageContent
+        from mlfn.images.registry import connect
+        host = sys.argv[1]
+        blobs = tuple(BlobSource.of_bytes(bytes([n]) * (20 << 20), OCI_LAYER_GZIP) for n in range(3))
+        with connect(host, environ={}, home=pathlib.Path("/nonexistent")) as registry:
+            registry.push(ImageContent(b"{}", OCI_MANIFEST, blobs), ImageRef(host, "a", "v1", ""))
+        """
+    )
+    writer = subprocess.Popen([sys.executable, "-c", script, small_registry.host], stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while len(small_registry.asked("PUT")) < 3:
+            assert time.monotonic() < deadline
+            assert writer.poll() is None
+            threading.Event().wait(0.02)
+        writer.send_signal(signal.SIGINT)
+        _, told = writer.communicate(timeout=60)
+        assert "KeyboardInterrupt" in told
+    finally:
+        small_registry.stalled.set()
+        writer.kill()
+        writer.communicate()

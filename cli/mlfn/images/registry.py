@@ -201,6 +201,7 @@ class Registry:
                     future.result()
             except BaseException:  # an interrupt as well: nothing may go on behind the back of who called
                 self._stop.set()
+                self._wire.abort()
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
             finally:

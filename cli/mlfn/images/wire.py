@@ -6,12 +6,15 @@ logins or retries. No address is ever printed with its query: the queries of sto
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlfn.errors import InvalidInput, Unreachable
@@ -61,6 +64,7 @@ class Wire:
         self._connections = connections
         self._clients: dict[tuple[str, str | None], httpx.Client] = {}
         self._lock = threading.Lock()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
     def send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | Iterable[bytes] = b""
@@ -74,7 +78,11 @@ class Wire:
         try:
             client = self._client(url)
             request = client.build_request(
-                method, url, headers={"accept-encoding": "identity", **headers}, content=content or None
+                method,
+                url,
+                headers={"accept-encoding": "identity", **headers},
+                content=content or None,
+                extensions={"trace": self._note_socket},
             )
             return client.send(request, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
@@ -89,12 +97,28 @@ class Wire:
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise self._lost(str(response.request.url), error) from error
 
+    def abort(self) -> None:
+        """Break all connections, so that threads that wait for the other side go on, with Lost."""
+        with self._lock:
+            sockets = list(self._sockets)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+    def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
+        """Hear of the steps of a request; remember the sockets, which only these steps show."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            made = info["return_value"].get_extra_info("socket")
+            if isinstance(made, socket.socket):
+                with self._lock:
+                    self._sockets.add(made)
 
     def _client(self, url: str) -> httpx.Client:
         proxy = proxy_for(url, self._environ)
