@@ -52,7 +52,7 @@ def build_with_engine(context: EngineContext, ref: ImageRef, request: BuildReque
             base = _base_name(engine, context.base, Path(folder))
             progress(f"building with {request.builder}")
             write_context(context, base, Path(folder))
-            engine.build(Path(folder), name, request.architectures[0])
+            engine.build(Path(folder), name, request.architectures[0], base)
     except OSError as error:
         raise BuildFailed(
             f"the files for {request.builder} cannot be written: {error.strerror or error}",

@@ -11,8 +11,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlfn.errors import BuildFailed, MissingExtra, MlfnError, NotAuthorised, Unreachable
+from mlfn.images.proxies import is_loopback
 from mlfn.images.request import Builder
 from mlfn.shell import Ended, run
 
@@ -67,8 +69,7 @@ class Engine:
         self._builder = builder
         self._program = builder.value
         self._is_podman = builder is Builder.PODMAN
-        # docker has no such option: its daemon is told which registries are plain.
-        self._plain = ("--tls-verify=false",) if self._is_podman and plain_http else ()
+        self._plain_http = plain_http
 
     def check(self) -> None:
         """Raise MissingExtra unless the engine is here and its daemon answers."""
@@ -93,9 +94,9 @@ class Engine:
         assert isinstance(found, list)
         return dict(found[0])
 
-    def build(self, folder: Path, image: str, architecture: str) -> None:
-        """Build a folder with a Dockerfile under the name ``image``, for one architecture."""
-        options = ("--platform", f"linux/{architecture}", "--tag", image, *self._plain)
+    def build(self, folder: Path, image: str, architecture: str, base: str) -> None:
+        """Build a folder with a Dockerfile, which begins with ``base``, under the name ``image``."""
+        options = ("--platform", f"linux/{architecture}", "--tag", image, *self._unencrypted(base))
         ended = self._run("build", *options, str(folder))
         if ended.code:
             raise self._failure(f"{self._program} cannot build {image}", ended)
@@ -111,7 +112,7 @@ class Engine:
         if self._is_podman:
             with tempfile.TemporaryDirectory() as folder:
                 written = Path(folder, "digest")
-                ended = self._run("push", "--digestfile", str(written), *self._plain, image)
+                ended = self._run("push", "--digestfile", str(written), *self._unencrypted(image), image)
                 if ended.code == 0:
                     return written.read_text().strip()
         else:
@@ -126,6 +127,14 @@ class Engine:
         ended = self._run("save", *form, "--output", str(to), image)
         if ended.code:
             raise self._failure(f"{self._program} cannot write {image} to {to}", ended)
+
+    def _unencrypted(self, image: str) -> tuple[str, ...]:
+        """Return what allows plain HTTP for a registry: on this machine as with docker, elsewhere when it was asked.
+
+        docker has no such option: its daemon is told which registries are plain.
+        """
+        host = urlsplit(f"//{image.partition('/')[0]}").hostname or ""
+        return ("--tls-verify=false",) if self._is_podman and (self._plain_http or is_loopback(host)) else ()
 
     def _pushed_digest(self, image: str) -> str:
         name = image.rpartition(":")[0]
