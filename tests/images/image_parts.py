@@ -23,6 +23,7 @@ ELSEWHERE = "arm64" if HERE == "amd64" else "amd64"
 MACHINES = {"amd64": 62, "arm64": 183}
 TRIPLETS = {"amd64": "x86_64-linux-gnu", "arm64": "aarch64-linux-gnu"}
 WHEEL_TAGS = {"amd64": "manylinux_2_17_x86_64", "arm64": "manylinux_2_17_aarch64"}
+GLIBC = ("libdl.so.2", "libm.so.6", "libpthread.so.0", "librt.so.1")
 PACKAGES = ("onnxruntime", "numpy", "httptools", "uvloop", "orjson")
 MINOR = f"3.{sys.version_info[1]}"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -91,11 +92,13 @@ def real_base() -> Layer:
     left_out = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "site-packages", "ensurepip"}
     for path in sorted(stdlib.rglob("*")):
         parts = path.relative_to(stdlib).parts
-        if path.suffix in (".py", ".so") and not left_out.intersection(parts) and not parts[0].startswith("config-"):
+        unwanted = left_out.intersection(parts) or parts[-1].startswith("_tkinter") or parts[0].startswith("config-")
+        if path.suffix in (".py", ".so") and not unwanted:
             files[f"usr/local/lib/python{MINOR}/{'/'.join(parts)}"] = path
     folder = f"usr/lib/{TRIPLETS[HERE]}"
-    libraries = _libraries([program, *(path for path in files.values() if isinstance(path, Path))])
-    libraries |= _libraries_by_name(("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1", "librt.so.1", "libdl.so.2"))
+    extensions = [path for path in files.values() if isinstance(path, Path) and path.suffix == ".so"]
+    libraries = _libraries([program, *extensions])
+    libraries |= _libraries_by_name(("libstdc++.so.6", "libgcc_s.so.1", "libz.so.1", *GLIBC))
     files.update({f"{folder}/{name}": path for name, path in libraries.items() if not name.startswith("ld-")})
     loader = next(name for name in libraries if name.startswith("ld-"))
     place = "lib64" if HERE == "amd64" else "lib"
@@ -190,8 +193,8 @@ def write_wheelhouse(folder: Path) -> Path:
 
 
 def write_lock(wheels: Path, lock: Path, packages: Iterable[str] = PACKAGES) -> Path:
-    """Pin the wheels of a folder by their hashes."""
-    lines = []
+    """Pin the wheels of a folder by their hashes. Each lock is another, so that no layer of another test serves it."""
+    lines = [f"# {lock}"]
     for name in packages:
         hashes = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(wheels.glob(f"{name}-*.whl"))]
         lines.append(" ".join((f"{name}==1.0", *(f"--hash=sha256:{each}" for each in hashes))))
@@ -208,7 +211,7 @@ def _libraries(programs: Iterable[Path]) -> dict[str, Path]:
 
 def _libraries_by_name(names: Iterable[str]) -> dict[str, Path]:
     listed = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True).stdout
-    found = {}
+    found: dict[str, Path] = {}
     for name in names:
         for path in re.findall(rf"^\s+{re.escape(name)} .*=> (\S+)$", listed, re.MULTILINE):
             if TRIPLETS[HERE] in path or "lib64" in path:

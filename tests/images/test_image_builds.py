@@ -132,7 +132,15 @@ def test_the_same_inputs_give_the_same_digest_elsewhere(
         "TZ": "Pacific/Auckland",
         "PYTHONHASHSEED": "7",
     }
-    command = [sys.executable, "-c", "from mlfn.command import mlfn; mlfn()", "build", model, "--name", "iris"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-c",
+        "from mlfn.command import mlfn; mlfn()",
+        "build",
+        model,
+        "--name",
+        "iris",
+    ]
     command += ["--base", f"oci:{material.base}", "--lock", material.lock, "--wheel-dir", material.wheels]
     command += ["--arch", request_of.architectures[0], "--output", tmp_path / "there", "-o", "json"]
     done = subprocess.run(

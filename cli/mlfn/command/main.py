@@ -154,6 +154,8 @@ def wants_json(args: Sequence[str]) -> bool:
     for index, arg in enumerate(args):
         if arg == "--":
             break
+        if args[0] == "build" and arg.startswith("--output"):
+            continue  # there it is the file that is written
         if arg in ("-o", "--output"):
             return args[index + 1 : index + 2] == ["json"]
         if arg.startswith("--output=") or (arg.startswith("-o") and not arg.startswith("--")):

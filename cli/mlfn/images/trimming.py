@@ -17,6 +17,7 @@ _FOLDERS = frozenset({"__pycache__", "test", "tests"})
 _PATHS = re.compile(
     "|".join(
         (
+            r"\.",  # what installers leave behind
             r"bin/",  # commands: nothing in an image calls them
             r"include/|share/man/",
             r"numpy/(f2py|distutils|testing|typing|doc|_pyinstaller|conftest\.py)",  # to build and test extensions

@@ -1,0 +1,133 @@
+"""Packages of an image: pinned and hashed, for the right processor, from where they were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from mlfn.errors import BuildFailed, InvalidInput, Unreachable
+from mlfn.images import BuildRequest, BuiltImage
+
+Make = Callable[..., BuiltImage]
+
+
+@pytest.fixture
+def wheels(parts: ModuleType, tmp_path: Path) -> Path:
+    """Return a folder of wheels of one's own."""
+    folder = parts.write_wheelhouse(tmp_path / "wheels")
+    assert isinstance(folder, Path)
+    return folder
+
+
+def test_a_mislabelled_wheel_is_refused(
+    make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
+) -> None:
+    tag = f"py3-none-{parts.WHEEL_TAGS[parts.HERE]}"
+    parts.write_wheel(wheels, "numpy", {"numpy/__init__.py": b"", "numpy/core.so": parts.elf(parts.ELSEWHERE)}, tag)
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    with pytest.raises(BuildFailed, match=rf"numpy/core\.so is for {parts.ELSEWHERE}, but the image is for"):
+        make(request_of, wheel_dir=wheels, lock=lock, output=tmp_path / "x.tar")
+
+
+def test_a_wheel_that_is_not_the_pinned_one_is_refused(
+    make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
+) -> None:
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    parts.write_wheel(wheels, "uvloop", {"uvloop/__init__.py": b"print('not what was pinned')\n"})
+    with pytest.raises(BuildFailed, match="are not the ones that") as told:
+        make(request_of, wheel_dir=wheels, lock=lock, output=tmp_path / "x.tar")
+    assert "uvloop" in told.value.details
+
+
+def test_a_lock_without_hashes_is_refused(make: Make, request_of: BuildRequest, tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.write_text("numpy==1.0\n")
+    with pytest.raises(BuildFailed) as told:
+        make(request_of, lock=lock, output=tmp_path / "x.tar")
+    assert any("--generate-hashes" in hint for hint in told.value.hints)
+
+
+def test_a_lock_without_what_every_function_needs(
+    make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
+) -> None:
+    lock = parts.write_lock(wheels, tmp_path / "lock", ("numpy", "orjson", "httptools"))
+    with pytest.raises(InvalidInput, match="does not pin onnxruntime, uvloop"):
+        make(request_of, wheel_dir=wheels, lock=lock, output=tmp_path / "x.tar")
+
+
+def test_a_package_that_no_wheel_is_for(
+    make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
+) -> None:
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    for wheel in wheels.glob(f"*{parts.WHEEL_TAGS[parts.HERE]}.whl"):
+        wheel.unlink()
+    with pytest.raises(BuildFailed, match="there are no wheels for"):
+        make(request_of, wheel_dir=wheels, lock=lock, output=tmp_path / "x.tar")
+
+
+def test_an_index_that_is_not_there_and_its_password(
+    make: Make, request_of: BuildRequest, parts: ModuleType, wheels: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    secret = "hunter2correct"
+    with pytest.raises(Unreachable) as told:
+        make(
+            request_of,
+            wheel_dir=None,
+            lock=lock,
+            index_url=f"http://me:{secret}@127.0.0.1:9/simple",
+            output=tmp_path / "x.tar",
+        )
+    assert secret not in f"{told.value.message}{told.value.details}{told.value.hints}"
+
+
+def test_a_private_index_with_a_password(
+    make: Make, request_of: BuildRequest, parts: ModuleType, wheels: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Served by a real HTTP server that wants the password; nothing of it is left in the image."""
+    import base64
+    import functools
+    import http.server
+    import threading
+
+    for wheel in wheels.glob("*.whl"):
+        folder = wheels / "simple" / wheel.name.partition("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        wheel.rename(folder / wheel.name)
+    lock = tmp_path / "lock"
+    lock.write_text("".join(parts.write_lock(wheels / "simple" / n, lock, (n,)).read_text() for n in parts.PACKAGES))
+    secret = "open-sesame-42"
+    expected = "Basic " + base64.b64encode(f"me:{secret}".encode()).decode()
+
+    class Index(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.headers.get("Authorization") != expected:
+                self.send_response(401)
+                self.send_header("WWW-Authenticate", 'Basic realm="index"')
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            super().do_GET()
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Index, directory=str(wheels))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+        url = f"http://me:{secret}@127.0.0.1:{server.server_port}/simple"
+        make(request_of, wheel_dir=None, lock=lock, index_url=url, output=tmp_path / "image")
+        server.shutdown()
+    for blob in (tmp_path / "image/blobs/sha256").iterdir():
+        content = blob.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            import gzip
+
+            content = gzip.decompress(content)
+        assert secret.encode() not in content
