@@ -58,6 +58,14 @@ class StatePaths:
         """Return the folder of the instances' logs, one folder a function."""
         return self.root / "logs"
 
+    def lock_identity(self) -> tuple[int, int] | None:
+        """Return what tells this folder's lock from that of a folder made anew in its place; None without one."""
+        try:
+            found = self.lock.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def prepare(self) -> None:
         """Create the folder for its owner only, or say why that cannot be."""
         try:

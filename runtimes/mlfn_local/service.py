@@ -72,6 +72,7 @@ class Service:
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
         self._paths = StatePaths(settings.state_dir)
+        self._lock_identity = self._paths.lock_identity()
         self._started_at = time.time()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
@@ -153,7 +154,8 @@ class Service:
         await self.router.close()
         await self._starter.close()
         await self._ledger.flush()
-        self._paths.control.unlink(missing_ok=True)
+        if self._owns_folder():
+            self._paths.control.unlink(missing_ok=True)
         await self._control.close()
         self._ledger.close()
 
@@ -174,6 +176,10 @@ class Service:
 
     async def beat(self) -> None:
         """Do what is due each second."""
+        if not self._owns_folder():
+            _log.warning("the state folder %s was deleted: nobody can reach this service any more", self._paths.root)
+            self.stop()
+            return
         self._beats += 1
         self.functions.report()
         if self._beats % 2 == 0:
@@ -184,6 +190,10 @@ class Service:
         if self._beats % DROP_OLD_BEATS == 0:
             await self.functions.drop_old()
         await self._ledger.flush()
+
+    def _owns_folder(self) -> bool:
+        """Say whether the folder is the one whose lock is held, not deleted, nor made anew by somebody."""
+        return self._paths.lock_identity() == self._lock_identity
 
     async def _keep_time(self) -> None:
         due = self._loop.time()

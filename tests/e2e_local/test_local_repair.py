@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_an_unattended_deploy_survives_the_service(world: Any) -> None:
     world.deploy("slow", world.models / "slow.onnx", wait=False)
     world.kill_service()
     world.wait_until(lambda: world.platform.status("slow").ready)
+
+
+def test_a_service_whose_state_folder_was_deleted_ends(world: Any) -> None:
+    world.deploy()
+    family = [world.service_pid, parent_pid(world), *world.instance_pids()]
+    shutil.rmtree(world.state_dir)
+    world.settings["local.port"] = "0"  # the old one has its own for a moment yet
+    assert world.deploy(model=world.models / "iris2.onnx").revision == "iris-00001"
+    for pid in family:
+        world.wait_until(lambda pid=pid: world.gone(pid))
+    assert world.ask().status == 200  # the one that went has left the folder of the next alone
 
 
 def test_no_request_is_lost_while_revisions_change(world: Any) -> None:
