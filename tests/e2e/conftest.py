@@ -60,6 +60,8 @@ class CommandLine:
     cluster: Cluster
     namespace: str
     home: Path
+    cache: Path
+    """Shared by all modules, so that layers are made once."""
     platform: str = "knative"
     env: dict[str, str] = field(default_factory=dict)
 
@@ -98,7 +100,7 @@ class CommandLine:
         return {
             **kept,
             "HOME": str(self.home),
-            "XDG_CACHE_HOME": str(self.home / "cache"),
+            "XDG_CACHE_HOME": str(self.cache),
             "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(Path.home() / ".cache/uv"),
             "MLFN_STATE_DIR": str(self.home / "state"),
             "MLFN_PLATFORM": self.platform,
@@ -149,14 +151,20 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
 
 @pytest.fixture(scope="module")
 def mlfn_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a home to share among a module's tests, so that layers are built once."""
+    """Give a home to share among a module's tests."""
     return tmp_path_factory.mktemp("home")
 
 
+@pytest.fixture(scope="session")
+def mlfn_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the cache that every module's commands share."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def cli(cluster: Cluster, namespace: str, mlfn_home: Path) -> CommandLine:
+def cli(cluster: Cluster, namespace: str, mlfn_home: Path, mlfn_cache: Path) -> CommandLine:
     """Give the real `mlfn`, set to deploy on Knative in a namespace of the module's own."""
-    return CommandLine(cluster, namespace, mlfn_home)
+    return CommandLine(cluster, namespace, mlfn_home, mlfn_cache)
 
 
 @pytest.fixture(scope="session")

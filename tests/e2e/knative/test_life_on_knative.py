@@ -63,7 +63,8 @@ def test_a_model_answers_and_a_triton_client_agrees(cli: Any, iris: Any) -> None
     assert iris["image"]["digest"].startswith("sha256:")
     expected = json.loads((IRIS / "expected.json").read_text())
     answer = cli.json("invoke", "iris", "--data", f"@{IRIS}/request.json")
-    assert [each["data"] for each in answer["outputs"]] == [each["data"] for each in expected["outputs"]]
+    for given, wanted in zip(answer["outputs"], expected["outputs"], strict=True):
+        assert given["data"] == pytest.approx(wanted["data"], rel=1e-6)
 
     asked = json.loads(BODY)["inputs"][0]
     client = triton.InferenceServerClient(urlsplit(cli.cluster.ingress).netloc)
