@@ -209,3 +209,31 @@ def test_progress_is_told_in_words(open_registry: Any, door: Door, repository: s
     registry.push(image(blob(repository, 3_000_000)), ImageRef(open_registry.host, repository, "v1", ""), told.append)
     assert told[-1] == "pushing, 100 % of 3.0 MB"
     assert len(told) == len(set(told)) > 2
+
+
+def test_files_that_cannot_be_read_or_written_are_named(
+    open_registry: Any, door: Door, repository: str, tmp_path: Path
+) -> None:
+    registry = door(open_registry.host)
+    told = blob(repository, 10)
+    with pytest.raises(BuildFailed, match=r"cannot read what sha256:.* is made of: .*gone"):
+        registry.push_blob(repository, BlobSource(told.descriptor, lambda: (tmp_path / "gone").open("rb")))
+    registry.push_blob(repository, told)
+    (tmp_path / "file").touch()
+    with pytest.raises(BuildFailed, match=r"cannot write .*/file/blob: "):
+        registry.blob(repository, told.descriptor, tmp_path / "file" / "blob")
+
+
+def test_many_layers_of_the_same_registry_that_cannot_be_mounted(
+    open_registry: Any, door: Door, repository: str
+) -> None:
+    """Each upload reads from the registry that it writes to, so it needs two connections."""
+    registry = door(open_registry.host, parallel=2)
+    layers = [blob(f"{repository}{number}", 300_000) for number in range(6)]
+    for layer in layers:
+        registry.push_blob(f"{repository}/from", layer)
+    sources = [
+        BlobSource(layer.descriptor, registry.source(f"{repository}/from", layer.descriptor).open) for layer in layers
+    ]
+    pushed = registry.push(image(*sources), ImageRef(open_registry.host, f"{repository}/to", "v1", ""))
+    assert pushed.uploaded == 7

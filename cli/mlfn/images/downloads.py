@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
-import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -36,10 +36,10 @@ def open_blob(place: Place, descriptor: Descriptor) -> BinaryIO:
 
 def download(place: Place, descriptor: Descriptor, to: Path) -> None:
     """Write a blob to a file, which appears when it is complete and right, or not at all."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=to.parent, prefix=f".{to.name}.")
+    part = to.with_name(f".{to.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("xb") as file:
             for left in reversed(range(_TRIES_OF_A_DAMAGED_BLOB)):
                 try:
                     _copy(place, descriptor, file)
@@ -47,10 +47,12 @@ def download(place: Place, descriptor: Descriptor, to: Path) -> None:
                 except WrongDigest:
                     if not left:
                         raise
-        Path(name).replace(to)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        part.replace(to)
+    except OSError as error:
+        raise BuildFailed(f"cannot write {to}: {error.strerror}", hints=(f"check the folder {to.parent}",)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _copy(place: Place, descriptor: Descriptor, file: BinaryIO) -> None:

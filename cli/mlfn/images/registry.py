@@ -81,14 +81,18 @@ def connect(
 
 
 class Registry:
-    """Speak to one registry. A context manager, which closes its connections; for use by several threads at once."""
+    """Speak to one registry. A context manager, which closes its connections.
+
+    Several threads may use it at once, but a push that fails calls off all that goes on: give each push its own.
+    """
 
     def __init__(self, host: str, settings: RegistrySettings, environ: Mapping[str, str], home: Path) -> None:
         """Use :func:`connect`."""
         self.host = host
         self._settings = settings
         self._stop = threading.Event()
-        self._wire = Wire(host, settings.ca_file, environ, settings.parallel + 2)
+        # Two for each upload: its source may be a blob of this registry that it would not mount.
+        self._wire = Wire(host, settings.ca_file, environ, 2 * settings.parallel + 2)
         retrying = Retrying(settings.patience, self._stop)
         login = Login(host, self._wire, retrying, lambda name: find_credentials(host, name, environ, home))
         self._exchange = Exchange(host, self._wire, login, retrying, plain_http=settings.plain_http)

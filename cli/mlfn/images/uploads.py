@@ -47,8 +47,7 @@ def blob_is_there(place: Place, descriptor: Descriptor) -> bool:
         return False
     if reply.status != 200:
         raise place.error(reply, f"look for a blob of {place.repository}")
-    size = reply.headers.get("content-length")
-    return size is None or int(size) == descriptor.size
+    return reply.headers.get("content-length") in {None, str(descriptor.size)}
 
 
 class Uploads:
@@ -243,7 +242,7 @@ class _Reader:
             self._stream.close()
             self._stream = None
         if self._stream is None:
-            self._stream, self._position = self._source.open(), 0
+            self._stream, self._position = _opened(self._source), 0
         if self._position != start and self._stream.seekable():
             self._position = self._stream.seek(start)
         while self._position < start and self._read(self._stream, min(BLOCK_BYTES, start - self._position)):
@@ -254,7 +253,7 @@ class _Reader:
         try:
             block = stream.read(count)
         except OSError as error:
-            raise BuildFailed(f"cannot read {self._source.descriptor.digest}: {error}") from error
+            raise _unreadable(self._source, error) from error
         self._position += len(block)
         return block
 
@@ -263,13 +262,27 @@ def _check_source(source: BlobSource) -> None:
     """Raise BuildFailed when the source itself gives other bytes than its descriptor says."""
     hashed = hashlib.sha256()
     size = 0
-    with source.open() as stream:
-        while block := stream.read(BLOCK_BYTES):
-            hashed.update(block)
-            size += len(block)
+    try:
+        with source.open() as stream:
+            while block := stream.read(BLOCK_BYTES):
+                hashed.update(block)
+                size += len(block)
+    except OSError as error:
+        raise _unreadable(source, error) from error
     digest = f"sha256:{hashed.hexdigest()}"
     if digest != source.descriptor.digest:
         raise _changed(source.descriptor, f"now gives {size} bytes of digest {digest}")
+
+
+def _opened(source: BlobSource) -> BinaryIO:
+    try:
+        return source.open()
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: BlobSource, error: OSError) -> BuildFailed:
+    return BuildFailed(f"cannot read what {source.descriptor.digest} is made of: {error}")
 
 
 def _changed(descriptor: Descriptor, seen: str) -> BuildFailed:
