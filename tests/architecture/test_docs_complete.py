@@ -11,6 +11,7 @@ import pytest
 
 from mlfn import errors
 from mlfn.command.main import COMMANDS, group
+from mlfn.images import FINDINGS as IMAGE_FINDINGS
 from mlfn.models.findings import FINDINGS
 from mlfn.settings import FIELDS
 from mlfn_local.status import FINDINGS as STATUS_FINDINGS
@@ -79,7 +80,7 @@ def test_every_exit_code(reference: str) -> None:
 
 
 def test_every_finding(reference: str) -> None:
-    assert [what for what in (*FINDINGS, *STATUS_FINDINGS) if f"`{what}`" not in reference] == []
+    assert [what for what in (*FINDINGS, *IMAGE_FINDINGS, *STATUS_FINDINGS) if f"`{what}`" not in reference] == []
 
 
 def test_every_metric(reference: str) -> None:
