@@ -5,7 +5,7 @@ that of the router's grace or, where the router is in the path all along, the pa
 
     stay   = window + max(retention, the router in the path ? min(grace, requeue) : grace)
     cliff  = stay + 1                                 64 s at Knative's defaults, not window + grace = 90 s
-    safe   = max(0.75 * window, retention / 2)        the longest period that is ever planned
+    safe   = max(0.75 * window, retention / 2)        the longest period that is ever planned, and 300 s at most
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Final
 __all__ = [
     "DAY_S",
     "HOUR_S",
+    "LONGEST_PERIOD_S",
     "MINUTE_S",
     "SAFE_SHARE",
     "cliff_s",
@@ -37,6 +38,11 @@ SAFE_SHARE: Final = 0.75
 window and 4 s. The rest is for pings that come late."""
 
 
+LONGEST_PERIOD_S: Final = 300
+"""Pings more seldom than this may not be seen: averages are rounded to six decimals, so that one of d seconds each p
+seconds counts for nothing where d / p < 5e-7. A ping takes some 0.25 ms at the instance, a limit of 500 s."""
+
+
 def router_stays(total_value: float, target_burst_capacity: float) -> bool:
     """Tell whether the router is in the path of a single idle instance; if not, it must first come in (grace)."""
     if target_burst_capacity == 0:
@@ -56,7 +62,7 @@ def cliff_s(stay: float) -> int:
 
 def safe_period_s(window_s: float, retention_s: float) -> int:
     """Return the longest period, in whole seconds, at which pings are safe."""
-    return max(math.floor(SAFE_SHARE * window_s), math.floor(retention_s / 2))
+    return min(max(math.floor(SAFE_SHARE * window_s), math.floor(retention_s / 2)), LONGEST_PERIOD_S)
 
 
 def window_for_s(period_s: int) -> int:

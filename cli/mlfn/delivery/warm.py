@@ -57,7 +57,8 @@ def plan_for(terms: WarmTerms, wish: WarmWish) -> WarmPlan:
         return plan(terms, wish)
     except UnsafePeriod as error:
         hints = [f"--warm {error.safe_s}s is safe"] if error.safe_s else []
-        hints.append(f"or, with a window that suits it: --warm {wish.period_s}s --window {error.window_s}s")
+        if error.window_s:
+            hints.append(f"or, with a window that suits it: --warm {wish.period_s}s --window {error.window_s}s")
         raise InvalidInput(str(error), hints=tuple(hints)) from error
     except NotPossible as error:
         raise InvalidInput(str(error), hints=("leave --warm out, or say --warm auto",)) from error

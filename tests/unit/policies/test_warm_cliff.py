@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from mlfn_policies.autoscale import TICK_S, Autoscaler, AutoscalerSettings
 from mlfn_policies.scale_bounds import UNKNOWN, Activity, ScaleSettings, ScaleState, step
+from mlfn_policies.staying import LONGEST_PERIOD_S, safe_period_s
 from mlfn_policies.warm import Method, WarmTerms, WarmWish, plan
 
 PING_S = 0.005
@@ -54,7 +55,7 @@ class Revision:
             self.again_s = now_s + self.rules.requeue_s
 
 
-def cold_pings(terms: WarmTerms, period_s: int, phase_s: float) -> int:
+def cold_pings(terms: WarmTerms, period_s: int, phase_s: float, ping_s: float = PING_S) -> int:
     """Count the pings, after the first, that find no instance; a start takes no time."""
     revision = Revision(terms)
     cold = 0
@@ -65,7 +66,7 @@ def cold_pings(terms: WarmTerms, period_s: int, phase_s: float) -> int:
             revision.autoscaler.record(second, 1.0)
             revision.reconcile(second)
         if revision.state.replicas:
-            revision.autoscaler.record(second, PING_S if pinged else 0.0)
+            revision.autoscaler.record(second, ping_s if pinged else 0.0)
         tick_s = second + phase_s % 1
         due = [tick_s] if second % TICK_S == int(phase_s) else []
         if second <= revision.again_s < second + 1:
@@ -133,3 +134,12 @@ def test_without_a_grace_the_next_tick_ends_it(window_s: int) -> None:
     assert terms.stay_s == window_s
     assert not some_are_cold(terms, window_s)
     assert some_are_cold(terms, window_s + 2 * TICK_S)
+
+
+def test_pings_that_are_seldom_and_short_are_rounded_away() -> None:
+    """Why no period above 300 s is ever planned, however long the window."""
+    terms = WarmTerms(window_s=3600)
+    short_s = 0.00025
+    assert cold_pings(terms, 2700, 0.1, short_s) > 0
+    assert cold_pings(terms, LONGEST_PERIOD_S, 0.1, short_s) == 0
+    assert safe_period_s(3600, 3600) == LONGEST_PERIOD_S

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlfn_policies.staying import DAY_S, firings_per_day, sendable_period_s, window_for_s
+from mlfn_policies.staying import DAY_S, LONGEST_PERIOD_S, firings_per_day, sendable_period_s, window_for_s
 from mlfn_policies.warm import Method, NotPossible, UnsafePeriod, WarmPlan, WarmTerms, WarmWish, plan
 
 TERMS = st.builds(
@@ -99,6 +99,9 @@ def test_an_asked_period_is_kept_or_refused_with_a_safe_one(terms: WarmTerms, pe
         assert period_s > outcome.safe_s
         if outcome.safe_s:
             assert plan(terms, WarmWish(period_s=outcome.safe_s)).choice.period_s == outcome.safe_s
+        assert (outcome.window_s == 0) == (period_s > LONGEST_PERIOD_S)
+        if not outcome.window_s:
+            return
         # With the window that it names, the period is taken.
         wider = replace(terms, window_s=outcome.window_s)
         assert plan(wider, WarmWish(period_s=period_s)).choice.period_s <= max(period_s, 60)
@@ -138,7 +141,7 @@ def test_the_cliff_of_the_defaults_and_the_period_below_it() -> None:
 
 def test_an_unsafe_period_is_refused_with_the_safe_one() -> None:
     with pytest.raises(
-        UnsafePeriod, match=r"every 60 s are not safe.*from a period of 64 s on.*safe one is 45 s"
+        UnsafePeriod, match=r"every 60 s are not safe.*from a period of 64 s on.*safe period is 45 s"
     ) as it:
         plan(PINGED, WarmWish(period_s=60))
     assert (it.value.safe_s, it.value.window_s) == (45, 80)
