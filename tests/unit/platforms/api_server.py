@@ -1,4 +1,4 @@
-"""A Kubernetes API in miniature: config maps of one namespace over real HTTP, and the misbehaviour that tests ask for."""
+"""A Kubernetes API in miniature: config maps of one namespace over real HTTP, and misbehaviour that tests ask for."""
 
 from __future__ import annotations
 

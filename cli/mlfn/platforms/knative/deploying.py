@@ -33,7 +33,7 @@ from mlfn.platforms.kube.failing import Diagnose
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, REVISION, Object
 from mlfn.platforms.kube.records import is_managed
 
-__all__ = ["Deploy", "check_ours", "staged"]
+__all__ = ["Deploy", "check_ours", "planned"]
 
 _NO_GC = {"metadata": {"annotations": {"serving.knative.dev/no-gc": "true"}}}
 
@@ -88,11 +88,11 @@ class Deploy:
                 f"send its requests to {newest}",
                 hints=("deploy without --no-wait",),
             )
-        return self._apply(with_traffic(staged(wanted, live), _all_to_latest(live)), live)
+        return self._apply(_final(wanted, live), live)
 
     def _in_two_steps(self, wanted: Object, live: Object | None, before: str | None) -> Object:
         self._progress("applying")
-        first = staged(wanted, live)
+        first = _staged(wanted, live)
         change = Change(self._name, template_name(first), live)
         try:
             self._write(change, first, live)
@@ -194,7 +194,18 @@ def check_ours(live: Object, *, force: bool) -> None:
     )
 
 
-def staged(wanted: Object, live: Object | None) -> Object:
+def planned(wanted: Object, live: Object | None) -> Object:
+    """Return what a Service would be in the end, for the API to check, whatever moves meanwhile."""
+    thing = _final(wanted, live)
+    metadata = {key: value for key, value in thing["metadata"].items() if key != "resourceVersion"}
+    return {**thing, "metadata": metadata}
+
+
+def _final(wanted: Object, live: Object | None) -> Object:
+    return with_traffic(_staged(wanted, live), _all_to_latest(live))
+
+
+def _staged(wanted: Object, live: Object | None) -> Object:
     """Return the first step: the new template under its name, with the traffic held where it is."""
     if live is not None and same_template(wanted, live):
         return as_applied(live)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlfn.errors import InvalidInput, MlfnError, NotFound
 from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
 from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
-from mlfn.platforms.knative.deploying import Deploy, check_ours, staged
+from mlfn.platforms.knative.deploying import Deploy, check_ours, planned
 from mlfn.platforms.knative.keeping_warm import warm_status, warm_terms
 from mlfn.platforms.knative.manifests import service
 from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, is_ready, serving
@@ -92,7 +92,7 @@ class KnativePlatform:
         live = self._door.get(KNATIVE_SERVICE, request.spec.name)
         if live is not None:
             check_ours(live, force=request.force)
-        things = (staged(service(request), live), *self.manifests(request)[1:])
+        things = (planned(service(request), live), *self.manifests(request)[1:])
         before = (live, *(self._door.get(kind_of(each), each["metadata"]["name"]) for each in things[1:]))
         after = (self._door.apply(each, force=request.force, dry_run=True) for each in things)
         return tuple(Planned(*pair) for pair in zip(before, after, strict=True))

@@ -83,7 +83,7 @@ def _sights(door: ClusterDoor, awaited: Awaited) -> Iterator[Sight]:
             yield replace(sight, objects=own(sight.objects, service))
     if not seen:
         raise TimedOut(
-            f"the change of {awaited.name} was not seen within {awaited.timeout_s:g} s",
+            f"the change of {awaited.name} was not seen within {awaited.timeout_s:.0f} s",
             hints=("give --wait-timeout more",),
         )
 
@@ -113,7 +113,7 @@ def _overtaken(awaited: Awaited, service: Object) -> MlfnError:
 def _timed_out(sight: Sight, awaited: Awaited, diagnose: Diagnose) -> MlfnError:
     _, findings = diagnose(sight, awaited.revision)
     return timed_out(
-        f"{awaited.revision} was not ready within {awaited.timeout_s:g} s: {_pending(sight, awaited)}", findings
+        f"{awaited.revision} was not ready within {awaited.timeout_s:.0f} s: {_pending(sight, awaited)}", findings
     )
 
 
