@@ -98,6 +98,9 @@ def standard_modules(stdlib: Path) -> list[Path]:
     """Return the modules of a standard library that are worth compiling, relative to it."""
     kept = []
     for path in sorted(stdlib.rglob("*.py")):
+        # Debian's sitecustomize.py is a link to /etc, and here that would be this machine's.
+        if path.is_symlink():
+            continue
         relative = path.relative_to(stdlib)
         first = relative.parts[0].removesuffix(".py")
         if _LEFT_OUT.match(first) or "test" in relative.parts or "tests" in relative.parts:

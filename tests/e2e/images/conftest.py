@@ -232,3 +232,26 @@ def builds(tmp_path_factory: pytest.TempPathFactory, registry: str) -> Builds:
 def iris() -> Path:
     """Return the model of the examples."""
     return REPOSITORY / "examples" / "iris" / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., Any]:
+    """Return a context manager that runs a function server until it is ready, and gives its URL."""
+
+    @contextmanager
+    def start(argv: list[str], variables: Mapping[str, str], folder: Path) -> Iterator[str]:
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+
+        def ready() -> bool:
+            try:
+                return httpx.get(f"{url}/v2/health/ready", timeout=20, trust_env=False).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        told = [f"{name}={value}" for name, value in {**variables, "PORT": str(port), "HOST": "127.0.0.1"}.items()]
+        with running(["env", "-i", *told, *argv], folder / "server.log") as process:
+            wait_until(ready, process, folder / "server.log")
+            yield url
+
+    return start
