@@ -59,10 +59,11 @@ class Sighting(threading.Thread):
             if self._ended.is_set():
                 return
 
-    def end(self) -> None:
-        """Stop looking."""
+    def end(self, told_at: float) -> float:
+        """Stop looking; return the time from the fact, 0 when it was told before this watch saw it."""
         self._ended.set()
         self.join(30)
+        return max(0.0, told_at - self.seen_at) if self.seen_at is not None else 0.0
 
 
 @dataclass
@@ -71,12 +72,9 @@ class Timings:
 
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def add(self, case: str, sighting: Sighting, told_at: float) -> float:
-        """Note one; a fact that was never seen was told before this watch saw it."""
-        sighting.end()
-        fact_at = sighting.seen_at if sighting.seen_at is not None else told_at
-        self.seconds[case] = max(0.0, told_at - fact_at)
-        return self.seconds[case]
+    def add(self, case: str, took_s: float) -> None:
+        """Note one."""
+        self.seconds[case] = took_s
 
 
 @pytest.fixture(scope="session")
@@ -125,19 +123,27 @@ class Injection:
         done: subprocess.CompletedProcess[str] = self.cli.run(
             "deploy", MODEL, "--name", name, "-o", "json", *args, timeout=150, **env
         )
-        took = self.timings.add(case, sighting, time.monotonic())
+        took = sighting.end(time.monotonic())
+        self.timings.add(case, took)
         assert done.returncode == fails, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
         error = json.loads(done.stderr.strip().splitlines()[-1])["error"]
         return Told(done.returncode, error["message"], tuple(error["hints"]), took)
 
-    def image(self, case: str, image: ImageRef, *, sign: str, wait_s: float = 120.0, **fields: Any) -> Told:
-        """Deploy an image that the command would never make, through the platform object that it uses."""
+    def image(
+        self, case: str, image: ImageRef, *, sign: str, wait_s: float = 120.0, timed: bool = True, **fields: Any
+    ) -> Told:
+        """Deploy an image that the command would never make, through the platform object that it uses.
+
+        What only the time that was given ends is not ``timed``.
+        """
         name = _function_of(case)
         sighting = self._watch(name, sign)
         request = DeployRequest(FunctionSpec(name, **fields), self.package, image, wait_timeout_s=wait_s)
         with pytest.raises(MlfnError) as failed:
             self.platform.deploy(request, progress=lambda stage: None)
-        took = self.timings.add(case, sighting, time.monotonic())
+        took = sighting.end(time.monotonic())
+        if timed:
+            self.timings.add(case, took)
         return Told(failed.value.exit_code, failed.value.message, failed.value.hints, took)
 
     @property

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+IRIS = Path(__file__).resolve().parents[3] / "examples" / "iris"
+REQUEST = IRIS / "request.json"
 BOUND_S = 20.0
 AGAIN_S = 40.0
 """Where the second failure decides: the node pulls again after 10 s and more."""
@@ -164,7 +166,7 @@ def test_a_server_that_ends(inject: Any, images: Any) -> None:
 def test_a_server_that_never_says_that_it_is_ready(inject: Any, images: Any) -> None:
     """A large model loads for minutes, so only the time that was given ends it; its own words are quoted."""
     image = _server(images, status=503, words="waiting for weights that never come")
-    told = inject.image("never-ready", image, sign="Unhealthy", wait_s=20)
+    told = inject.image("never-ready", image, sign="Unhealthy", wait_s=20, timed=False)
     assert told.exit_code == 5
     assert "waiting for weights that never come" in told.message
     assert inject.leaves_nothing("never-ready")
@@ -172,7 +174,7 @@ def test_a_server_that_never_says_that_it_is_ready(inject: Any, images: Any) -> 
 
 def test_a_server_that_never_listens(inject: Any, images: Any) -> None:
     image = _python(images, "import time; print('thinking', flush=True); time.sleep(3600)")
-    told = inject.image("never-listens", image, sign="Unhealthy", wait_s=20)
+    told = inject.image("never-listens", image, sign="Unhealthy", wait_s=20, timed=False)
     assert told.exit_code == 5
     assert "/v2/health/ready" in told.message
     assert "thinking" in told.message
@@ -187,7 +189,7 @@ def test_a_server_that_listens_elsewhere(inject: Any, images: Any) -> None:
 
 def test_an_ingress_that_nobody_serves(inject: Any, images: Any) -> None:
     annotations = {"networking.knative.dev/ingress.class": "nosuch.ingress.networking.knative.dev"}
-    told = inject.image("no-ingress", images.ref(), sign="nosuch", wait_s=25, annotations=annotations)
+    told = inject.image("no-ingress", images.ref(), sign="nosuch", wait_s=25, timed=False, annotations=annotations)
     assert told.exit_code == 5
     assert "IngressNotConfigured" in told.message
     assert any("config-network" in hint for hint in told.hints)
@@ -200,7 +202,7 @@ def test_memory_that_runs_out_under_load(inject: Any, images: Any, cli: Any, eve
     spec = FunctionSpec("hungry", memory_bytes=64 << 20)
     inject.platform.deploy(DeployRequest(spec, inject.package, _server(images)), progress=lambda stage: None)
     with pytest.raises(AssertionError):
-        cli.ok("invoke", "hungry", "--data", '{"X": [[1, 2, 3, 4]]}')
+        cli.ok("invoke", "hungry", "--data", f"@{REQUEST}")
     found = eventually(lambda: _told_of(cli, "hungry", "out-of-memory-under-load"))
     assert "64Mi" in found["message"]
     assert "--memory" in found["fix"]
@@ -213,8 +215,8 @@ def _told_of(cli: Any, name: str, what: str) -> dict[str, str] | None:
 
 
 def test_an_update_that_fails_leaves_the_previous_revision_serving(inject: Any, images: Any, cli: Any) -> None:
-    first = cli.json("deploy", Path(__file__).resolve().parents[3] / "examples/iris/model.onnx", "--name", "f-update")
-    before = cli.json("invoke", "f-update", "--data", '{"X": [[5.1, 3.5, 1.4, 0.2]]}')
+    first = cli.json("deploy", IRIS / "model.onnx", "--name", "f-update")
+    before = cli.json("invoke", "f-update", "--data", f"@{REQUEST}")
     for image, sign in (
         (images.changed(Entrypoint=["/nosuch"]), "/nosuch.*no such file"),
         (images.ref("sha256:" + "1" * 64), "ErrImagePull"),
@@ -222,7 +224,7 @@ def test_an_update_that_fails_leaves_the_previous_revision_serving(inject: Any, 
         told = inject.image("update", image, sign=sign)
         assert told.exit_code == 7
         assert f"{first['revision']} serves on" in told.message
-        again = cli.json("invoke", "f-update", "--data", '{"X": [[5.1, 3.5, 1.4, 0.2]]}')
+        again = cli.json("invoke", "f-update", "--data", f"@{REQUEST}")
         assert again["outputs"] == before["outputs"]
     (shown,) = [each for each in cli.json("describe", "f-update")["traffic"] if each["percent"]]
     assert shown["revision"] == first["revision"]
