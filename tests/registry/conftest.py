@@ -35,15 +35,11 @@ running = _load("running_registry")
 QUICK = Patience(attempts=6, first_s=0.02, longest_s=2.0)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _registry_is_installed() -> None:
-    if running.program() is None:
-        pytest.skip("the tests need a real registry: apt-get install docker-registry")
-
-
 @pytest.fixture(scope="session")
 def start_registry() -> Iterator[Callable[..., Any]]:
     """Return a function that starts a registry, which stops with the session."""
+    if running.program() is None:
+        pytest.skip("the tests need a real registry: apt-get install docker-registry")
     started: list[Any] = []
     # Short and our own: the registry's folders are deep, and hold a copy of every blob.
     folder = Path(tempfile.mkdtemp(prefix="mlfn-registry-"))

@@ -13,6 +13,13 @@ from urllib.parse import parse_qs, urlsplit
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: connections are cut here on purpose."""
+
+
 class SmallRegistry:
     """Keep blobs and manifests in memory. Knobs say how it behaves; ``seen`` holds what it was asked."""
 
@@ -35,8 +42,7 @@ class SmallRegistry:
         self.lost_answers = 0
         """How many PATCHes to take and hang up on."""
         self.seen: list[tuple[str, str, dict[str, str]]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.port = int(self._server.server_port)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
