@@ -71,10 +71,21 @@ class _Pump:
             while self._reads_cluster or self._to_caller:
                 if not self._turn():
                     return
+            self._carrier.close()
+            self._say_goodbye()
         finally:
-            # What was moved is read before the end is seen: both closes come after the last byte.
             self._local.close()
             self._carrier.close()
+
+    def _say_goodbye(self) -> None:
+        """End the answer, and take what the caller still sends: closing over it would reset what was not yet read."""
+        try:
+            self._local.setblocking(True)
+            self._local.shutdown(socket.SHUT_WR)
+            while self._local.recv(_CHUNK):
+                pass
+        except OSError:
+            return  # the caller has closed
 
     def _turn(self) -> bool:
         """Wait for something that can move and move it; False when the caller has gone."""

@@ -19,6 +19,7 @@ from mlfn.platforms.kube.door import ClusterDoor, Sight
 from mlfn.platforms.kube.evidence import Evidence
 from mlfn.platforms.kube.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Object, kind_of
 from mlfn.platforms.kube.pod_logs import function_logs
+from mlfn.platforms.kube.pods import PORT
 from mlfn.platforms.kube.records import read_spec
 from mlfn.platforms.kube.ways_in import Request, send
 from mlfn.platforms.kubernetes.changes import locked, with_template_of
@@ -235,6 +236,8 @@ def _check(spec: FunctionSpec) -> None:
             f"--max-scale {spec.max_scale} is below the {least} that --min-scale asks for",
             hints=(f"--max-scale {least}, or leave it out for a fixed number of instances",),
         )
+    if "PORT" in spec.env or "PORT" in spec.secret_env:
+        raise InvalidInput(f"--env PORT: the platform sets it; the function listens on {PORT}")
 
 
 def _notes(spec: FunctionSpec, namespace: str) -> tuple[Finding, ...]:
