@@ -48,11 +48,12 @@ _perf_counter = time.perf_counter
 class Job:
     """Hold one inference that waits for its run."""
 
-    __slots__ = ("inputs", "key", "queued_at", "reply", "rows")
+    __slots__ = ("gone", "inputs", "key", "queued_at", "reply", "rows")
 
-    def __init__(self, inputs: Arrays, reply: Reply, queued_at: float) -> None:
+    def __init__(self, inputs: Arrays, reply: Reply, gone: Callable[[], bool], queued_at: float) -> None:
         self.inputs = inputs
         self.reply = reply
+        self.gone = gone
         self.queued_at = queued_at
         self.rows = rows_of(inputs)
         self.key = merge_key(inputs)
@@ -115,10 +116,10 @@ class LoopExecutor:
         self._counters = counters
         self._jobs: list[Job] = []
 
-    def submit(self, inputs: Arrays, reply: Reply) -> None:
+    def submit(self, inputs: Arrays, reply: Reply, gone: Callable[[], bool]) -> None:
         """Take one job; it runs at the end of this turn of the loop, or now when a run is full."""
         jobs = self._jobs
-        jobs.append(Job(inputs, reply, _perf_counter()))
+        jobs.append(Job(inputs, reply, gone, _perf_counter()))
         if len(jobs) == 1:
             self._loop.call_soon(self._flush)
         elif len(jobs) >= self._most:
@@ -203,7 +204,7 @@ class WorkerExecutor:
         for number in range(bounds.workers):
             threading.Thread(target=self._work, name=f"model-{number}", daemon=True).start()
 
-    def submit(self, inputs: Arrays, reply: Reply) -> None:
+    def submit(self, inputs: Arrays, reply: Reply, gone: Callable[[], bool]) -> None:
         """Take one job; it starts now when a thread is free."""
         waiting = len(self._jobs)
         if waiting >= self._bounds.max_queue:
@@ -212,7 +213,7 @@ class WorkerExecutor:
             message = f"the queue is full: {waiting} inferences wait"
             reply(RequestError(503, message, ((b"retry-after", b"%d" % seconds),)))
             return
-        self._jobs.append(Job(inputs, reply, _perf_counter()))
+        self._jobs.append(Job(inputs, reply, gone, _perf_counter()))
         if self._idle:
             self._start_runs(alone=not waiting and self._idle == self._bounds.workers)
         else:
@@ -232,15 +233,23 @@ class WorkerExecutor:
         self._counters.queue_depth = len(self._jobs)
 
     def _next_run(self) -> list[Job]:
-        """Take the oldest job, and those behind it that may share its run; answer those whose time is over."""
+        """Take the oldest job, and those behind it that may share its run; answer those whose time is over.
+
+        A client that is gone wants no run: under overload those would keep the cores from who still waits.
+        """
         waiting = self._jobs
         first = waiting.popleft()
+        if first.gone():
+            deliver(self._loop, [first], [RequestError(408, "the client went away while its request waited")])
+            return []
         waited_s = _perf_counter() - first.queued_at
         if waited_s > self._bounds.timeout_s:
             deliver(self._loop, [first], [RequestError(504, f"the request waited {waited_s:.1f} s for a worker")])
             return []
         jobs, rows, limit = [first], first.rows, self._limit.rows
         while waiting and first.key is not None and waiting[0].key == first.key and rows + waiting[0].rows <= limit:
+            if waiting[0].gone():
+                break  # it is the next one's turn to be left out
             rows += waiting[0].rows
             jobs.append(waiting.popleft())
         return jobs

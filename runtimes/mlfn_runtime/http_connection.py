@@ -70,6 +70,10 @@ class HttpExchange(Exchange):
         self.started = started
         self.connection = connection
 
+    def client_is_gone(self) -> bool:
+        """Say whether nobody can read an answer any more."""
+        return self.connection.is_gone
+
     def send(self, status: int, headers: Headers, body: bytes) -> None:
         """Write the answer, or keep it until those before it are written."""
         connection = self.connection
@@ -142,6 +146,11 @@ class HttpConnection(asyncio.Protocol):
         self._fed = 0  # what follows in the same piece is not counted; it is no longer than one read
         self._body_size = 0
         self._framing_size = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Say whether the connection has ended, for whatever reason."""
+        return self._transport.is_closing()
 
     # -- the transport's calls --
 

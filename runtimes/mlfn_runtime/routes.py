@@ -69,6 +69,10 @@ class Exchange:
         self.fields: dict[bytes, bytes] = dict(headers)
         self.body = body
 
+    def client_is_gone(self) -> bool:
+        """Say whether nobody can read an answer any more; where that is not known, somebody waits."""
+        return False
+
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Answer; the first call counts."""
         if not self.answered:

@@ -143,12 +143,20 @@ class ModelService:
         self.state = state
         self.counters.ready = int(state == "ready")
 
-    def submit(self, request: InferenceRequest, reply: Callable[[InferenceResult | RequestError], None]) -> None:
-        """Run one inference; ``reply`` is called once, on the loop, perhaps before this returns."""
+    def submit(
+        self,
+        request: InferenceRequest,
+        reply: Callable[[InferenceResult | RequestError], None],
+        gone: Callable[[], bool],
+    ) -> None:
+        """Run one inference; ``reply`` is called once, on the loop, perhaps before this returns.
+
+        What still waits when ``gone`` says that its client is not there any more is not run.
+        """
         if self._executor is None:
             reply(self._not_ready())
         else:
-            self._executor.submit(request.inputs, reply)
+            self._executor.submit(request.inputs, reply, gone)
 
     def close(self) -> None:
         """Let the worker threads end; what they run now is finished first."""

@@ -59,7 +59,7 @@ class CloudEvents:
             else:
                 exchange.reply(200, (_JSON_TYPE, *binary_headers(attributes)), data)
 
-        self._service.submit(request, reply)
+        self._service.submit(request, reply, exchange.client_is_gone)
 
     def _decode(self, event: Event) -> InferenceRequest:
         codec = self._service.require_codec()

@@ -105,7 +105,7 @@ class Hosted:
             exchange.run_rows = outcome.run_rows
             exchange.reply(200, JSON, encode(outcome))
 
-        self._service.submit(request, reply)
+        self._service.submit(request, reply, exchange.client_is_gone)
 
 
 def _is_open_inference(inputs: Any) -> bool:

@@ -134,7 +134,7 @@ class OpenInferenceRest:
                 length = (_LENGTH_HEADER, b"%d" % json_length)
                 exchange.reply(200, ((b"content-type", b"application/octet-stream"), length), body)
 
-        service.submit(request, reply)
+        service.submit(request, reply, exchange.client_is_gone)
 
 
 def _length(sent: bytes) -> int:

@@ -118,7 +118,7 @@ class OpenWhisk:
             exchange.run_rows = outcome.run_rows
             self._answer(exchange, codec.encode(request, outcome)[0])
 
-        service.submit(request, reply)
+        service.submit(request, reply, exchange.client_is_gone)
 
     def _decode(self, value: dict[str, Any]) -> InferenceRequest:
         signature = self._service.signature

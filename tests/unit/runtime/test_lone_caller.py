@@ -75,7 +75,7 @@ def test_the_executor_uses_it_for_one_caller_and_not_for_two() -> None:
 
         async def ask() -> int:
             answer: asyncio.Future[InferenceResult | RequestError] = loop.create_future()
-            executor.submit({"X": np.ones((1, 1))}, answer.set_result)
+            executor.submit({"X": np.ones((1, 1))}, answer.set_result, lambda: False)
             outcome = await asyncio.wait_for(answer, 10)
             assert isinstance(outcome, InferenceResult)
             return int(outcome.outputs["by"])

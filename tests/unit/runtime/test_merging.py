@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -73,11 +74,15 @@ class Recorder:
         return self._predict(arrays)
 
 
+def somebody_waits() -> bool:
+    return False
+
+
 async def outcomes_of(executor: LoopExecutor | WorkerExecutor, requests: list[Arrays]) -> list[Outcome]:
     loop = asyncio.get_running_loop()
     answers: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in requests]
     for request, answer in zip(requests, answers, strict=True):
-        executor.submit(request, answer.set_result)
+        executor.submit(request, answer.set_result, somebody_waits)
     done = await asyncio.wait_for(asyncio.gather(*answers), 10)
     executor.close()
     return list(done)
@@ -145,8 +150,8 @@ def test_a_failing_reply_does_not_keep_the_others_from_theirs() -> None:
                 raise ValueError("cannot be written")
 
         second: asyncio.Future[Outcome] = loop.create_future()
-        executor.submit({"X": np.ones((1, 2))}, broken)
-        executor.submit({"X": np.ones((1, 2))}, second.set_result)
+        executor.submit({"X": np.ones((1, 2))}, broken, somebody_waits)
+        executor.submit({"X": np.ones((1, 2))}, second.set_result, somebody_waits)
         assert isinstance(await second, InferenceResult)
         assert isinstance(first_calls[1], RequestError)
         assert first_calls[1].status == 500
@@ -164,11 +169,42 @@ def test_a_model_that_turns_out_slow_is_told_of_once() -> None:
         executor = LoopExecutor(large, 1, loop, Counters(), told.append)
         for _ in range(7):
             answer: asyncio.Future[Outcome] = loop.create_future()
-            executor.submit({"X": np.random.default_rng(1).random((1, 3))}, answer.set_result)
+            executor.submit({"X": np.random.default_rng(1).random((1, 3))}, answer.set_result, somebody_waits)
             await answer
 
     asyncio.run(run())
     assert len(told) == 1
+
+
+def test_what_waits_for_a_client_that_went_away_is_not_run() -> None:
+    began, go_on = threading.Event(), threading.Event()
+    ran: list[float] = []
+
+    def predict(arrays: Arrays) -> Arrays:
+        began.set()
+        assert go_on.wait(10)
+        ran.extend(arrays["X"][:, 0])
+        return {"Z": arrays["X"]}
+
+    async def run() -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        bounds = WorkerBounds(1, 100, 60.0, 0.005, MergeLimit(8))
+        executor = WorkerExecutor(predict, bounds, loop, Counters())
+        answers: list[asyncio.Future[Outcome]] = [loop.create_future() for _ in range(6)]
+        gone: set[int] = set()
+        for number, answer in enumerate(answers):
+            inputs = {"X": np.full((1, 2), float(number))}
+            executor.submit(inputs, answer.set_result, lambda number=number: number in gone)  # type: ignore[misc]  # mypy infers no lambda with a default
+        await asyncio.to_thread(began.wait, 10)
+        gone.update({0, 1, 3, 5})
+        go_on.set()
+        done = await asyncio.wait_for(asyncio.gather(*answers), 10)
+        executor.close()
+        return list(done)
+
+    outcomes = asyncio.run(run())
+    assert ran == [0.0, 2.0, 4.0]  # what had begun is finished
+    assert [isinstance(outcome, RequestError) for outcome in outcomes] == [False, True, False, True, False, True]
 
 
 def test_workers_merge_what_waits_and_keep_the_order() -> None:
