@@ -220,7 +220,7 @@ def _planned(terms: WarmTerms, chosen: Choice, reason: str, rest: tuple[Choice, 
 def _reason(chosen: Choice, terms: WarmTerms, wish: WarmWish) -> str:
     match chosen.method:
         case Method.NONE if terms.always_warm >= wish.instances:
-            return "scale to zero is off" if not terms.to_zero else f"min-scale {terms.min_scale} keeps them already"
+            return "nothing goes to zero here" if not terms.to_zero else f"min-scale {terms.min_scale} keeps them already"
         case Method.NONE:
             return f"the last instance stays {terms.stay_s:g} s, long enough for a request each {wish.gap_s:g} s"
         case Method.MIN_SCALE:
@@ -344,7 +344,7 @@ def _pings(terms: WarmTerms, period: int, window: float) -> Choice:
 def _no_pings(terms: WarmTerms, wish: WarmWish) -> str:
     """Say why pings make no sense here."""
     if terms.always_warm >= 1:
-        why = f"min-scale {terms.min_scale}" if terms.min_scale else "scale to zero is off"
+        why = f"min-scale {terms.min_scale}" if terms.min_scale and terms.to_zero else "nothing goes to zero here"
         return f"{why}: an instance is always there, pings would add nothing"
     if wish.instances > 1:
         return "one ping keeps one instance only"

@@ -186,7 +186,7 @@ def test_some_cold_answers_are_cheaper_by_retention() -> None:
 def test_dense_traffic_needs_no_plan() -> None:
     found = plan(PINGED, WarmWish(cold_share=0.05, gap_s=10))
     assert found.method is Method.NONE
-    assert plan(replace(PINGED, to_zero=False), WarmWish()).reason == "scale to zero is off"
+    assert plan(replace(PINGED, to_zero=False), WarmWish()).reason == "nothing goes to zero here"
 
 
 def test_more_than_the_maximum_is_refused() -> None:

@@ -9,10 +9,20 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlfn.errors import Conflict, InvalidInput, NotFound
-from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
+from mlfn.function import (
+    Answer,
+    Deployed,
+    Finding,
+    FunctionSpec,
+    FunctionStatus,
+    LogLine,
+    Severity,
+    Traffic,
+    WarmStatus,
+)
 from mlfn.nearest import did_you_mean
 from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.kube.door import ClusterDoor, Sight
@@ -28,6 +38,9 @@ from mlfn.platforms.kubernetes.manifests import KINDS, SELECTOR, at_least_one, b
 from mlfn.platforms.kubernetes.revisions import current, is_of, sets_of, template_record
 from mlfn.platforms.kubernetes.status import address, status_of
 from mlfn.platforms.kubernetes.ways import ways
+
+if TYPE_CHECKING:
+    from mlfn_policies.warm import WarmTerms
 
 __all__ = ["KubernetesPlatform"]
 
@@ -47,6 +60,7 @@ _SETTINGS = frozenset(
         "image_pull_secret",
         "labels",
         "annotations",
+        "warm",
     )
 )
 
@@ -116,7 +130,14 @@ class KubernetesPlatform:
         """Tell all about one function."""
         deployment = self._deployment(name)
         sight = self._look(name)
-        return status_of(deployment, sight.objects, self._findings(deployment, sight))
+        told = status_of(deployment, sight.objects, self._findings(deployment, sight))
+        return replace(told, warm=WarmStatus(told.spec.warm, always=max(told.spec.min_scale, 1)))
+
+    def warm_terms(self, spec: FunctionSpec) -> WarmTerms:
+        """Return how a function is kept warm here: always, since nothing goes to zero."""
+        from mlfn_policies.warm import WarmTerms
+
+        return WarmTerms(min_scale=max(spec.min_scale, 1), max_scale=spec.max_scale, to_zero=False)
 
     def list(self) -> tuple[FunctionStatus, ...]:
         """Tell all about all functions, sorted by name; what is wrong with each, ``status`` tells."""
