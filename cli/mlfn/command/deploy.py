@@ -29,6 +29,9 @@ ORDER = (*_FUNCTION, *IMAGE, *PLATFORM)
 
 _DRY = click.Choice(["client", "server"])
 
+_REACH = ("reachable-from-outside", "cluster-only")
+"""The findings that say who can call a function: told with every deploy that changes something."""
+
 
 @click.command(short_help="Make a model answer as a function that scales from zero and back.")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
@@ -109,6 +112,9 @@ def _print(deployed: Deployed, output: Format) -> None:
         return
     print_findings([each for each in deployed.findings if each.severity is not Severity.INFO])
     say(_summary(deployed))
+    for finding in deployed.findings:
+        if finding.what in _REACH and deployed.changed:
+            say(f"{finding.message}; {finding.fix}")
     if deployed.warm:
         say(f"kept warm: {deployed.warm}")
     print(deployed.name if output is Format.NAME else deployed.url)
