@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -97,6 +99,54 @@ class Bench:
         return reader
 
 
+class ByHand:
+    """HTTP as the tests speak it themselves, on either side of the router."""
+
+    @staticmethod
+    async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[bytes, bytes], bytes]:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status_line, *lines = head[:-4].split(b"\r\n")
+        headers = {name.lower(): value for name, value in (line.split(b": ", 1) for line in lines)}
+        status = int(status_line.split()[1])
+        if headers.get(b"transfer-encoding") == b"chunked":
+            body = b""
+            while size := int(await reader.readline(), 16):
+                body += (await reader.readexactly(size + 2))[:-2]
+            await reader.readline()
+            return status, headers, body
+        length = headers.get(b"content-length")
+        return status, headers, await (reader.read() if length is None else reader.readexactly(int(length)))
+
+    @staticmethod
+    async def read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+        head = await reader.readuntil(b"\r\n\r\n")
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                return head, await reader.readexactly(int(line.split(b":")[1]))
+        return head, b""
+
+    @staticmethod
+    async def always_ok(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await ByHand.read_request(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+    @staticmethod
+    def reset(writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    @staticmethod
+    def recording(seen: list[bytes]) -> Callable[..., Any]:
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                head, body = await ByHand.read_request(reader)
+                seen.append(head + body)
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+
+        return handle
+
+
 class MakeBench(Protocol):
     def __call__(self, **settings: Any) -> Bench: ...
 
@@ -104,6 +154,11 @@ class MakeBench(Protocol):
 @pytest.fixture
 def bench() -> MakeBench:
     return lambda **settings: Bench(FunctionSettings(**settings))
+
+
+@pytest.fixture
+def by_hand() -> type[ByHand]:
+    return ByHand
 
 
 @pytest.fixture
