@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mlfn.function import Finding, ModelPackage
+from mlfn.function import Finding
 from mlfn.images.assembled import Assembled, built_layers
 from mlfn.images.bases import BaseImage
 from mlfn.images.bytecode import Interpreter, UnpackedBase
 from mlfn.images.cache import BuildCache
-from mlfn.images.configuration import MadeLayer, image_content
+from mlfn.images.configuration import Ingredients, MadeLayer, image_content
 from mlfn.images.content_layers import LayerMaker, model_layer
 from mlfn.images.contents import Descriptor, ImageContent
 from mlfn.images.findings import finding
 from mlfn.images.layers import zlib_is_standard
-from mlfn.images.request import BuildRequest, Progress
+from mlfn.images.request import Progress
 from mlfn.images.sbom import Materials
 from mlfn.images.wheels import WheelSources, runtime_lock
 
@@ -31,18 +31,16 @@ class PreparedBase:
     interpreter: Interpreter | None
 
 
-def assemble(
-    package: ModelPackage, request: BuildRequest, bases: Sequence[PreparedBase], cache: BuildCache, progress: Progress
-) -> Assembled:
+def assemble(made_of: Ingredients, bases: Sequence[PreparedBase], cache: BuildCache, progress: Progress) -> Assembled:
     """Make what is missing of an image and return all of it."""
     images: list[ImageContent] = []
     materials: list[tuple[Descriptor, Materials]] = []
     for base in bases:
-        layers = _layers(package, request, base, cache, progress)
-        content = image_content(package, request, base.image, base.unpacked.python, layers)
+        layers = _layers(made_of, base, cache, progress)
+        content = image_content(made_of, base.image, base.unpacked.python, layers)
         images.append(content)
         subject = replace(content.descriptor, platform=None)
-        materials.append((subject, _materials(package, request, base, layers, content)))
+        materials.append((subject, _materials(made_of, base, layers, content)))
     whole = images[0] if len(images) == 1 else ImageContent.index(tuple(images))
     listed = [layer for image in images for layer in built_layers(image.manifest, _architecture(image))]
     return Assembled(whole, tuple(materials), tuple(listed))
@@ -68,10 +66,8 @@ def findings_of(bases: Sequence[PreparedBase]) -> tuple[Finding, ...]:
     return tuple(dict.fromkeys(told))
 
 
-def _layers(
-    package: ModelPackage, request: BuildRequest, base: PreparedBase, cache: BuildCache, progress: Progress
-) -> list[MadeLayer]:
-    architecture = base.unpacked.architecture
+def _layers(made_of: Ingredients, base: PreparedBase, cache: BuildCache, progress: Progress) -> list[MadeLayer]:
+    request, architecture = made_of.request, base.unpacked.architecture
     maker = LayerMaker(base.unpacked, base.interpreter, cache, request.epoch)
     lock = request.lock or runtime_lock()
     progress(f"installing packages for {architecture}")
@@ -80,26 +76,27 @@ def _layers(
     compiled = maker.bytecode(base.image.digest)
     runtime = maker.runtime()
     progress("reading the model")
-    return [*([compiled] if compiled else []), dependencies, runtime, model_layer(package, cache, request.epoch)]
+    return [
+        *([compiled] if compiled else []),
+        dependencies,
+        runtime,
+        model_layer(made_of.package, cache, request.epoch),
+    ]
 
 
 def _materials(
-    package: ModelPackage,
-    request: BuildRequest,
-    base: PreparedBase,
-    layers: Sequence[MadeLayer],
-    content: ImageContent,
+    made_of: Ingredients, base: PreparedBase, layers: Sequence[MadeLayer], content: ImageContent
 ) -> Materials:
     packages: list[Mapping[str, str]] = [each for layer in layers for each in layer.facts.get("packages", ())]
     return Materials(
-        name=request.name,
+        name=made_of.request.name,
         image_digest=content.digest,
         architecture=base.unpacked.architecture,
         base_digest=base.image.digest,
         python=base.unpacked.python,
         packages=tuple(packages),
-        model=package,
-        epoch=request.epoch,
+        model=made_of.package,
+        epoch=made_of.request.epoch,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import io
 import json
-from collections.abc import Callable, Mapping
+import platform
+import sys
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -19,8 +21,9 @@ from mlfn.images.cache import BuildCache
 from mlfn.images.contents import INDEX_TYPES, OCI_LAYER_GZIP, BlobSource, Descriptor, ImagePlatform, digest_of
 from mlfn.images.layout_reading import Layout, layout_path
 
-__all__ = ["BaseImage", "BaseSource", "LayoutSource", "choose", "find_bases", "layout_source"]
+__all__ = ["BaseImage", "BaseSource", "LayoutSource", "find_bases", "layout_source", "this_machine"]
 
+MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _LAYER_TYPES = {
     "application/vnd.docker.image.rootfs.diff.tar.gzip": OCI_LAYER_GZIP,
     "application/vnd.docker.image.rootfs.diff.tar": "application/vnd.oci.image.layer.v1.tar",
@@ -106,36 +109,50 @@ def layout_source(base: str) -> LayoutSource | None:
     return LayoutSource(*found) if found else None
 
 
-def find_bases(base: str, source: BaseSource, cache: BuildCache) -> dict[str, BaseImage]:
-    """Return the base's image for each architecture that it has, by architecture; reads no layer."""
+def find_bases(
+    base: str, source: BaseSource, cache: BuildCache, architectures: Collection[str]
+) -> dict[str, BaseImage]:
+    """Return the base's image for each of ``architectures``, and for this machine's if it has one; reads no layer.
+
+    The last is what can be run here, for byte code.
+    """
     document, media_type = source.root(cache)
-    if media_type not in INDEX_TYPES:
-        image = _image(base, source, cache, document)
-        return {image.platform.architecture: image}
     found: dict[str, BaseImage] = {}
-    for entry in _entries(base, document):
-        platform = entry.platform
-        if platform is None or platform.os != "linux" or platform.architecture in found:
-            continue
-        if platform.variant not in ("", "v8"):
-            continue
-        manifest = _kept(cache, entry, functools.partial(source.manifest, entry))
-        found[platform.architecture] = _image(base, source, cache, manifest, platform)
+    offered: list[str] = []
+    if media_type in INDEX_TYPES:
+        for entry in _entries(base, document):
+            name = _architecture(entry)
+            if name in {*architectures, this_machine()} - found.keys():
+                manifest = _kept(cache, entry, functools.partial(source.manifest, entry))
+                found[name] = _image(base, source, cache, manifest, entry.platform)
+            offered += [name] if name else []
+    else:
+        image = _image(base, source, cache, document)
+        found[image.platform.architecture] = image
+        offered.append(image.platform.architecture)
+    missing = [each for each in architectures if each not in found]
+    if missing:
+        known = ", ".join(sorted(offered)) or "nothing"
+        raise InvalidInput(
+            f"the base image {base} is not for {', '.join(missing)}; it is for {known}",
+            hints=("--arch names other architectures", "--base (MLFN_BASE_IMAGE) names another image"),
+        )
     return found
 
 
-def choose(base: str, found: Mapping[str, BaseImage], architecture: str) -> BaseImage:
-    """Return the base for one architecture, or refuse."""
-    if architecture not in found:
-        raise InvalidInput(
-            f"the base image {base} is not for {architecture}; it is for {', '.join(sorted(found)) or 'nothing'}",
-            hints=("--arch names other architectures", "--base (MLFN_BASE_IMAGE) names another image"),
-        )
-    return found[architecture]
+def this_machine() -> str:
+    """Return this machine's architecture in the words of images, "" where it runs no programs for Linux."""
+    return MACHINES.get(platform.machine().lower(), "") if sys.platform == "linux" else ""
+
+
+def _architecture(entry: Descriptor) -> str:
+    """Return for which architecture an entry is; "" for what no machine of ours runs, such as attestations."""
+    asked = entry.platform
+    return asked.architecture if asked and asked.os == "linux" and asked.variant in ("", "v8") else ""
 
 
 def _image(
-    base: str, source: BaseSource, cache: BuildCache, manifest: bytes, platform: ImagePlatform | None = None
+    base: str, source: BaseSource, cache: BuildCache, manifest: bytes, listed: ImagePlatform | None = None
 ) -> BaseImage:
     try:
         document = json.loads(manifest)
@@ -144,7 +161,7 @@ def _image(
         layers = [Descriptor.from_json(layer) for layer in document["layers"]]
         stated = ImagePlatform.from_json(config)
         image = BaseImage(
-            platform=platform or stated,
+            platform=listed or stated,
             digest=digest_of(manifest),
             config=config,
             layers=tuple(_layer(source, cache, layer) for layer in layers),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlfn.images.assembly import PreparedBase
     from mlfn.images.bases import BaseImage
     from mlfn.images.cache import BuildCache
+    from mlfn.images.configuration import Ingredients
     from mlfn.images.registries import Registries
 
 __all__ = ["build", "destination"]
@@ -35,7 +36,7 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
     When the registry has the image of the very same inputs, nothing is made and nothing is sent.
     """
     from mlfn.images.assembled import total_bytes
-    from mlfn.images.bases import choose, find_bases
+    from mlfn.images.bases import find_bases
     from mlfn.images.cache import BuildCache
     from mlfn.images.registries import Registries
 
@@ -43,9 +44,10 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
     clock, cache, ref = _Clock(progress), BuildCache.of_user(), destination(request)
     with Registries(request) as registries:
         with clock.stage("base", "looking up the base image"):
-            found = find_bases(request.base, registries.base_source(), cache)
-            bases = [choose(request.base, found, architecture) for architecture in request.architectures]
-        ref = replace(ref, tag=_tag(package, request, bases))
+            found = find_bases(request.base, registries.base_source(), cache, request.architectures)
+            bases = [found[architecture] for architecture in request.architectures]
+        made_of = _ingredients(package, request)
+        ref = replace(ref, tag=_tag(made_of, bases))
         if known := _present(request, registries, ref, cache, bases):
             return _unchanged(known, clock)
         with clock.stage("python", "reading the base's Python"):
@@ -57,7 +59,7 @@ def build(package: ModelPackage, request: BuildRequest, progress: Progress) -> B
         with clock.stage("layers", "making the layers"):
             from mlfn.images.assembly import assemble
 
-            made = assemble(package, request, prepared, cache, progress)
+            made = assemble(made_of, prepared, cache, progress)
         if request.builder is not Builder.MLFN:
             with clock.stage("engine", f"handing over to {request.builder}"):
                 ref = _by_engine(request, ref, made, bases[0], progress)
@@ -126,18 +128,25 @@ def _present(
     return with_kinds(known, bases[0])
 
 
-def _tag(package: ModelPackage, request: BuildRequest, bases: Sequence[BaseImage]) -> str:
+def _ingredients(package: ModelPackage, request: BuildRequest) -> Ingredients:
     import hashlib
 
-    from mlfn.images.configuration import content_tag
-    from mlfn.images.content_layers import runtime_digest
+    from mlfn.images.configuration import Ingredients
+    from mlfn.images.content_layers import builder_digest, runtime_digest
     from mlfn.images.wheels import runtime_lock
 
     lock = (request.lock or runtime_lock()).read_bytes()
-    code = {"lock": hashlib.sha256(lock).hexdigest(), "runtime": runtime_digest()}
-    tag = content_tag(package, request, [base.digest for base in bases], code)
+    code = {"lock": hashlib.sha256(lock).hexdigest(), "runtime": runtime_digest(), "builder": builder_digest()}
+    return Ingredients(package, request, code)
+
+
+def _tag(made_of: Ingredients, bases: Sequence[BaseImage]) -> str:
+    from mlfn.images.configuration import content_tag
+
+    tag = content_tag(made_of, [base.digest for base in bases])
+    builder = made_of.request.builder
     # The same files, yet not the same bytes as the own builder's.
-    return tag if request.builder is Builder.MLFN else f"{tag}-{request.builder}"
+    return tag if builder is Builder.MLFN else f"{tag}-{builder}"
 
 
 def _prepared(base: BaseImage, found: dict[str, BaseImage], cache: BuildCache) -> PreparedBase:

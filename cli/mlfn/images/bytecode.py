@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 import shutil
 import sys
@@ -20,12 +19,12 @@ from pathlib import Path
 
 from mlfn.errors import BuildFailed, MissingExtra
 from mlfn.images.base_python import BasePython, library_folders
+from mlfn.images.bases import this_machine
 from mlfn.images.rootfs import inside
 from mlfn.shell import run
 
 __all__ = ["Interpreter", "UnpackedBase", "compile_files", "find_interpreter", "standard_modules"]
 
-MACHINES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _PROBE = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 _SCRIPT = """
 import json, py_compile, sys
@@ -79,11 +78,6 @@ def find_interpreter(base: UnpackedBase, siblings: Sequence[UnpackedBase] = ()) 
     return None
 
 
-def runs_here(architecture: str) -> bool:
-    """Tell whether this machine runs Linux programs of an architecture."""
-    return sys.platform == "linux" and MACHINES.get(platform.machine().lower()) == architecture
-
-
 def compile_files(interpreter: Interpreter, jobs: Sequence[tuple[Path, Path, str]]) -> None:
     """Compile sources to targets; each job names the path that tracebacks show."""
     with tempfile.TemporaryDirectory() as folder:
@@ -113,7 +107,7 @@ def standard_modules(stdlib: Path) -> list[Path]:
 
 def _candidates(base: UnpackedBase, siblings: Sequence[UnpackedBase]) -> Iterator[Interpreter]:
     for each in (base, *siblings):
-        if runs_here(each.architecture) and each.python.version == base.python.version:
+        if each.architecture == this_machine() and each.python.version == base.python.version:
             yield _of_base(each)
     version = base.python.version
     names = [sys.executable, shutil.which(f"python{version}"), _found_by_uv(version)]

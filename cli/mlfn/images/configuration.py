@@ -22,6 +22,7 @@ from mlfn.images.request import BuildRequest
 __all__ = [
     "MODEL_FOLDER",
     "SITE_FOLDER",
+    "Ingredients",
     "MadeLayer",
     "content_tag",
     "environment_of",
@@ -36,8 +37,6 @@ MODEL_FOLDER = "model"
 USER = "65532:65532"
 """No user of any base: nothing in the image belongs to it. The number that distroless images made usual."""
 PORT = 8080
-RECIPE = 1
-"""Raise it when the same inputs give another image: it is part of the tag."""
 _OWN = "dev.mlfn."
 
 
@@ -58,30 +57,36 @@ def timestamp(epoch: int) -> str:
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def content_tag(
-    package: ModelPackage, request: BuildRequest, base_digests: Sequence[str], code: Mapping[str, str]
-) -> str:
-    """Return the tag of an image: equal for equal model, settings, base, lock and function server, whatever the day.
+@dataclass(frozen=True, slots=True)
+class Ingredients:
+    """Hold all that decides what an image is, but for its bases."""
 
-    ``code`` names the digests of what mlfn itself puts in.
-    """
+    package: ModelPackage
+    request: BuildRequest
+    code: Mapping[str, str]
+    """Digests of what mlfn itself puts in: ``lock``, ``runtime``, and ``builder`` for the way it is done."""
+
+
+def content_tag(made_of: Ingredients, base_digests: Sequence[str]) -> str:
+    """Return the tag of an image: equal for equal model, settings, base, lock and function server, whatever the day."""
+    package, request = made_of.package, made_of.request
     inputs = {
-        "recipe": RECIPE,
-        "name": request.name,
         "model": [package.digest, package.entry, list(package.files)],
-        "labels": labels_of(package, request),
+        "labels": labels_of(made_of),
         "environment": dict(request.environment),
         "architectures": list(request.architectures),
         "base": list(base_digests),
         "epoch": request.epoch,
-        "code": dict(code),
+        "code": dict(made_of.code),
     }
     return hashlib.sha256(_json(inputs, sort=True)).hexdigest()[:20]
 
 
-def labels_of(package: ModelPackage, request: BuildRequest) -> dict[str, str]:
+def labels_of(made_of: Ingredients) -> dict[str, str]:
     """Return what the image tells about its function, for whoever has only the image."""
+    package, request = made_of.package, made_of.request
     signature = asdict(package.signature)
+    settings = {"environment": dict(request.environment), **made_of.code}
     return {
         "org.opencontainers.image.title": request.name,
         "org.opencontainers.image.description": f"mlfn function {request.name}: a {package.format} model",
@@ -91,15 +96,16 @@ def labels_of(package: ModelPackage, request: BuildRequest) -> dict[str, str]:
         f"{_OWN}model.digest": package.digest,
         f"{_OWN}model.format": package.format,
         f"{_OWN}model.size": str(package.size_bytes),
-        f"{_OWN}settings": _json(dict(request.environment), sort=True).decode(),
+        f"{_OWN}settings": _json(settings, sort=True).decode(),
     }
 
 
 def image_content(
-    package: ModelPackage, request: BuildRequest, base: BaseImage, python: BasePython, layers: Sequence[MadeLayer]
+    made_of: Ingredients, base: BaseImage, python: BasePython, layers: Sequence[MadeLayer]
 ) -> ImageContent:
     """Return the image for one architecture: configuration, manifest, and where its blobs are."""
-    labels = labels_of(package, request)
+    package, request = made_of.package, made_of.request
+    labels = labels_of(made_of)
     labels["org.opencontainers.image.base.digest"] = base.digest
     config: dict[str, Any] = {
         **base.platform.as_json(),

@@ -25,12 +25,13 @@ from mlfn.images.configuration import MODEL_FOLDER, SITE_FOLDER, MadeLayer
 from mlfn.images.contents import OCI_LAYER_GZIP, BlobSource, Descriptor
 from mlfn.images.elf import ElfFile, architecture_of, is_elf, without_debug_sections
 from mlfn.images.layers import LayerFile, TarRecipe, write_gzip_layer
-from mlfn.images.trimming import RULES, is_needed
+from mlfn.images.trimming import is_needed
 from mlfn.images.wheels import WheelSources, WheelTarget, install_wheels
 
-__all__ = ["LayerMaker", "model_layer", "runtime_digest"]
+__all__ = ["LayerMaker", "builder_digest", "model_layer", "runtime_digest"]
 
 OCI_LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
+_DECIDING = ("bytecode", "configuration", "content_layers", "elf", "layers", "trimming")
 _RUNTIME = ("mlfn_runtime", "mlfn_policies")
 _LEFT_OUT = frozenset({"py.typed", "requirements.lock"})
 _NEEDED_PACKAGES = ("onnxruntime", "numpy", "httptools", "uvloop", "orjson")
@@ -50,7 +51,7 @@ class LayerMaker:
     def dependencies(self, lock: Path, sources: WheelSources) -> MadeLayer:
         """Return the layer with the packages of a lock."""
         target = WheelTarget(self.base.architecture, self.base.python.version, self.base.python.glibc)
-        key = self._key("dependencies", RULES, lock.read_bytes(), target.platform, target.python)
+        key = self._key("dependencies", lock.read_bytes(), target.platform, target.python)
 
         def make(folder: Path) -> tuple[list[LayerFile], dict[str, Any]]:
             site = folder / "site"
@@ -112,7 +113,7 @@ class LayerMaker:
     def _key(self, *parts: object) -> str:
         patch = self.interpreter.patch if self.interpreter else "none"
         seen = hashlib.sha256()
-        for part in (*parts, self.epoch, patch):
+        for part in (*parts, self.epoch, patch, builder_digest()):
             text = part if isinstance(part, bytes) else str(part).encode()
             seen.update(b"%d:%s" % (len(text), text))
         return seen.hexdigest()
@@ -163,6 +164,14 @@ def model_layer(package: ModelPackage, cache: BuildCache, epoch: int) -> MadeLay
         cache.remember("models", key, known)
     descriptor = Descriptor(OCI_LAYER_TAR, known["digest"], known["size"])
     return MadeLayer("model", BlobSource(descriptor, recipe.open), known["digest"], content, {})
+
+
+def builder_digest() -> str:
+    """Return a digest of the code that decides what layers hold: another mlfn may make another image."""
+    seen = hashlib.sha256()
+    for module in _DECIDING:
+        seen.update(Path(__file__).with_name(f"{module}.py").read_bytes())
+    return seen.hexdigest()
 
 
 def runtime_digest() -> str:

@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-__all__ = ["RULES", "is_needed"]
-
-RULES = 2
-"""Raise it when a rule changes: it is part of the key under which a made layer is kept."""
+__all__ = ["is_needed"]
 
 _FOLDERS = frozenset({"__pycache__", "test", "tests"})
 _PATHS = re.compile(

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mlfn.images.base_python import BasePython, find_python
-from mlfn.images.bases import BaseImage
-from mlfn.images.bytecode import Interpreter, UnpackedBase, find_interpreter, runs_here
+from mlfn.images.bases import BaseImage, this_machine
+from mlfn.images.bytecode import Interpreter, UnpackedBase, find_interpreter
 from mlfn.images.cache import BuildCache
 from mlfn.images.rootfs import unpack
 
@@ -34,8 +34,8 @@ def unpacked(base: BaseImage, cache: BuildCache) -> UnpackedBase:
 def interpreter_for(base: UnpackedBase, found: Mapping[str, BaseImage], cache: BuildCache) -> Interpreter | None:
     """Return what compiles for a base: its own Python, or that of the same base for this machine's processor."""
     siblings = []
-    if not runs_here(base.architecture):
-        siblings = [unpacked(image, cache) for name, image in sorted(found.items()) if runs_here(name)]
+    if base.architecture != this_machine() and this_machine() in found:
+        siblings = [unpacked(found[this_machine()], cache)]
     return find_interpreter(base, siblings)
 
 
