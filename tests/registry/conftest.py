@@ -121,13 +121,13 @@ def issuer(tmp_path: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return the file of a private authority and the certificate that it gave to 127.0.0.1."""
+    """Return the file of a private authority and the certificate that it gave to 127.0.0.1 and registry.test."""
     import trustme
 
     folder = tmp_path_factory.mktemp("authority")
     private = trustme.CA()
     private.cert_pem.write_to_path(folder / "ca.pem")
-    issued = private.issue_cert("127.0.0.1")
+    issued = private.issue_cert("127.0.0.1", "registry.test")
     issued.private_key_pem.write_to_path(folder / "key.pem")
     for number, blob in enumerate(issued.cert_chain_pems):
         blob.write_to_path(folder / "chain.pem", append=number > 0)

@@ -39,6 +39,15 @@ class MeddlingProxy:
     def host(self) -> str:
         return f"127.0.0.1:{self.port}"
 
+    def drop(self) -> None:
+        """Cut all connections now."""
+        with self._lock:
+            self.cuts += 1
+            dropped, self._sockets = self._sockets, []
+        for one in dropped:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
     def __enter__(self) -> MeddlingProxy:
         return self
 

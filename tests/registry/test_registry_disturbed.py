@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import threading
 from collections.abc import Callable
@@ -41,6 +42,27 @@ def test_uploads_survive_cuts_at_random_places(
         assert proxy.cuts > 0
     for source in sources:
         assert open_registry.blob_file(source.descriptor.digest).read_bytes() == content(source)
+
+
+def test_a_connection_that_is_cut_between_chunks_costs_nothing(
+    open_registry: Any, meddling: Any, door: Door, repository: str
+) -> None:
+    source = blob(repository, 1_000_000)
+    with meddling(open_registry.port) as proxy:
+
+        class Cutting(io.BytesIO):
+            def read(self, count: int | None = -1, /) -> bytes:
+                if self.tell() == 600_000 and not proxy.cuts:
+                    proxy.drop()
+                return super().read(count)
+
+        cutting = BlobSource(source.descriptor, lambda: Cutting(content(source)))
+        sent = door(proxy.host, chunk_bytes=200_000).push_blob(repository, cutting)
+        assert proxy.cuts == 1
+    assert len(open_registry.requests(f"POST /v2/{repository}/blobs/uploads/")) == 1
+    assert len(open_registry.requests(f"GET /v2/{repository}/blobs/uploads/.* 204 ")) == 1
+    assert 1_000_000 <= sent <= 1_200_000
+    assert open_registry.blob_file(source.descriptor.digest).read_bytes() == content(source)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 import logging
 import random
+import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,20 @@ def status_of(url: str, token: str) -> int:
     except HTTPError as error:
         with error:
             return error.code
+
+
+@contextlib.contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve on a free port, which is yielded."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield int(server.server_port)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +282,46 @@ def test_a_private_authority_is_trusted_when_named(
         door(secured.host, ca_file="/nowhere").push_blob("a", blob("tls2", 10))
 
 
+def test_tls_goes_through_the_proxy_unread(
+    start_registry: Callable[..., Any], authority: Any, door: Door, tmp_path: Path
+) -> None:
+    ca_file, certificate = authority
+    secured = start_registry(certificate=certificate)
+    tunnels: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            tunnels.append(self.path)
+            with socket.create_connection(("127.0.0.1", secured.port)) as registry:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=relay, args=(registry, self.connection))
+                back.start()
+                relay(self.connection, registry)
+                back.join()
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    def relay(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while block := source.recv(65536):
+                target.sendall(block)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+    with serving(Proxy) as port:
+        environ = {"HTTPS_PROXY": f"http://127.0.0.1:{port}"}
+        registry = door("registry.test", environ, ca_file=str(ca_file))
+        source = blob("tunnel", 300_000)
+        assert registry.push_blob("a", source) == 300_000
+        registry.blob("a", source.descriptor, tmp_path / "blob")
+        registry.close()
+    assert (tmp_path / "blob").read_bytes() == content(source)
+    assert set(tunnels) == {"registry.test:443"}
+
+
 def test_all_goes_through_the_proxy_that_the_environment_names(open_registry: Any, door: Door, repository: str) -> None:
     """A name that nothing resolves is reached only by a proxy; the proxy's own password stays with it."""
     seen: list[str] = []
@@ -279,19 +335,12 @@ def test_all_goes_through_the_proxy_that_the_environment_names(open_registry: An
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        environ = {"HTTP_PROXY": f"http://me:{WRONG}@127.0.0.1:{server.server_port}", "NO_PROXY": "other.test"}
+    with serving(Proxy) as port:
+        environ = {"HTTP_PROXY": f"http://me:{WRONG}@127.0.0.1:{port}", "NO_PROXY": "other.test"}
         registry = door("registry.test", environ, plain_http=True)
         assert registry.resolve(ImageRef("registry.test", "a", "v1", "")) is None
         # This machine is never asked through a proxy.
         assert door(open_registry.host, environ).push_blob(repository, blob(repository, 10)) == 10
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     login = base64.b64encode(f"me:{WRONG}".encode()).decode()
     assert seen == [f"http://registry.test/v2/a/manifests/v1 Basic {login}"]
     with pytest.raises(Unreachable, match=r"cannot reach http://registry.test through the proxy http://127") as caught:
