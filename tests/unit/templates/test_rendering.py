@@ -30,6 +30,8 @@ SECTIONS: list[dict[str, Any]] = [
     },
 ]
 
+DIGEST = "sha256:" + "0" * 64
+
 VALUES: dict[str, dict[str, object]] = {
     "Dockerfile.j2": {
         "name": "iris",
@@ -45,6 +47,22 @@ VALUES: dict[str, dict[str, object]] = {
         "stop_signal": "SIGTERM",
         "entrypoint": ["python3", "-m", "mlfn_runtime"],
         "command": [],
+    },
+    "helm-chart.yaml.j2": {"name": "iris", "digest": DIGEST},
+    "helm-notes.txt.j2": {},
+    "helm-values.yaml.j2": {
+        "name": "iris",
+        "repository": "registry.example.com:5000/team/iris",
+        "image_digest": DIGEST,
+        "values": {"minScale": 1, "maxScale": 3},
+        "resources": "resources: {}",
+    },
+    "kustomization.yaml.j2": {
+        "name": "iris",
+        "namespace": "flowers",
+        "files": ["deployment.yaml", "service.yaml"],
+        "repository": "registry.example.com:5000/team/iris",
+        "image_digest": DIGEST,
     },
     "mlfn.yaml.j2": {"sections": SECTIONS},
     "mlfn-local.service.j2": {"mlfn": "/usr/bin/mlfn", "state_dir": "/var/lib/mlfn"},
