@@ -58,7 +58,7 @@ class MemoryPlatform:
             logs_follow=True,
             revisions="revisions" not in WORLD.denies,
             images=False,
-            settings=frozenset(each.name for each in fields(FunctionSpec)),
+            settings=frozenset(each.name for each in fields(FunctionSpec)) - {"warm"},
         )
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
