@@ -52,7 +52,7 @@ def kustomization(request: DeployRequest, objects: tuple[Object, ...], namespace
     files = {_file(each): _head() + document(each) for each in objects}
     values = {
         "name": request.spec.name,
-        "namespace": namespace,
+        "target_namespace": namespace,
         "files": sorted(files),
         "repository": request.image.name,
         "image_digest": request.image.digest,

@@ -59,7 +59,7 @@ VALUES: dict[str, dict[str, object]] = {
     },
     "kustomization.yaml.j2": {
         "name": "iris",
-        "namespace": "flowers",
+        "target_namespace": "flowers",
         "files": ["deployment.yaml", "service.yaml"],
         "repository": "registry.example.com:5000/team/iris",
         "image_digest": DIGEST,
