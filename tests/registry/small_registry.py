@@ -35,6 +35,8 @@ class SmallRegistry:
         """Whether the Range of an accepted chunk stays at the first one's."""
         self.redirect_blobs_to = ""
         self.referrers_api = False
+        self.others: dict[str, bytes] = {}
+        """What another writer puts under a tag as soon as somebody has written there, once."""
         self.lying_digest = ""
         """What it says that it has stored, whatever that is."""
         self.stalled: threading.Event | None = None
@@ -139,6 +141,8 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
                 subject = json.loads(body).get("subject", {}).get("digest")
                 for key in (name, _digest(body)):
                     registry.manifests[key] = (self.headers["content-type"], body)
+                if name in registry.others:
+                    registry.manifests[name] = (OCI_INDEX, registry.others.pop(name))
                 self._send(201, {"oci-subject": subject} if subject and registry.referrers_api else {})
                 return
             content = bytes(registry.uploads.pop(name)) + body

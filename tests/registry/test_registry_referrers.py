@@ -95,7 +95,6 @@ def test_many_threads_attach_at_once(open_registry: Any, door: Door, repository:
 
 
 def test_many_processes_attach_at_once(open_registry: Any, door: Door, repository: str, tmp_path: Path) -> None:
-    """Each with its own memory, so that no lock of ours can help: only looking again does."""
     registry = door(open_registry.host)
     subject = push_subject(registry, repository)
     script = textwrap.dedent(
@@ -137,3 +136,17 @@ def test_many_processes_attach_at_once(open_registry: Any, door: Door, repositor
             writer.kill()
             writer.communicate()
     assert {each.digest for each in registry.referrers(repository, subject.digest)} == set(answers)
+
+
+def test_an_entry_that_another_machine_overwrites_is_added_again(
+    small_registry: Any, door: Door, repository: str
+) -> None:
+    registry = door(small_registry.host)
+    subject = push_subject(registry, repository)
+    theirs = Descriptor(OCI_MANIFEST, "sha256:" + "1" * 64, 2, artifact_type="theirs")
+    tag = subject.digest.replace(":", "-")
+    small_registry.others[tag] = json.dumps({"schemaVersion": 2, "manifests": [theirs.as_json()]}).encode()
+    ours = registry.attach(repository, subject, document("ours"))
+    assert small_registry.others == {}
+    listed = [each.digest for each in registry.referrers(repository, subject.digest)]
+    assert listed == [theirs.digest, ours.digest]

@@ -3,24 +3,28 @@
 A registry that knows the interface says so when it takes the document. One that does not gets an index under the tag
 ``sha256-<hex>``, which every client of such registries writes. Nobody can lock that tag: what one writer adds, another
 may overwrite with what it had read before. So each writer looks again once the others have had the time to write, and
-adds itself again where it is missing.
+adds itself again where it is missing. Writers on one machine wait for each other besides.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import random
-import threading
+import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mlfn.errors import BuildFailed, Conflict
 from mlfn.images.contents import EMPTY_CONFIG, OCI_INDEX, OCI_MANIFEST, BlobSource, Descriptor, ImageContent
 from mlfn.images.exchange import Place
 from mlfn.images.manifests import get_manifest, put_manifest
+from mlfn.images.retries import Retrying
 
 __all__ = ["Attachment", "attach_manifest", "attachment_content", "list_referrers"]
 
@@ -29,7 +33,8 @@ _SETTLE_S = 0.25
 _SETTLE_TRIPS = 4
 """Times its own read and write that a writer waits for others, who may be as slow."""
 _MOST_ROUNDS = 20
-_locks: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
+_LOCK_S = 30.0
+"""Longest wait for another writer of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ def attach_manifest(place: Place, subject: Descriptor, content: ImageContent) ->
         artifact_type=manifest["artifactType"],
     )
     tag = _fallback_tag(subject.digest)
-    with _locks[place.exchange.host, place.repository, tag]:
+    with _alone_on_this_machine(place.exchange.retrying):
         _list_under(place, tag, entry)
 
 
@@ -112,6 +117,32 @@ def _list_under(place: Place, tag: str, entry: Descriptor) -> None:
         f"others keep overwriting the tag {tag} of {place.repository} on {place.exchange.host}",
         hints=("try again later",),
     )
+
+
+@contextlib.contextmanager
+def _alone_on_this_machine(retrying: Retrying) -> Iterator[None]:
+    """Hold a lock between this user's threads and processes; go without one that cannot be had."""
+    file = Path(tempfile.gettempdir(), f"mlfn-{os.getuid()}-attach.lock")  # one for all, so that they do not pile up
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        deadline = time.monotonic() + _LOCK_S
+        while not _locked(handle) and time.monotonic() < deadline:
+            retrying.pause(0.02)
+        yield
+    finally:
+        os.close(handle)  # the file stays: to delete it would give the next two writers a lock each
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _listed(place: Place, tag: str) -> tuple[Descriptor, ...]:
