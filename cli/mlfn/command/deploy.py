@@ -10,7 +10,7 @@ import click
 
 from mlfn.command.dry_run import rehearse
 from mlfn.command.options import IMAGE, PLATFORM, output_option, setting_options
-from mlfn.command.output import Format, print_data, print_findings, say, stages
+from mlfn.command.output import Format, outcome_stands, print_data, print_findings, say, stages
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, FunctionSpec, Severity
 from mlfn.platforms import Platform
@@ -70,7 +70,8 @@ def deploy(model: Path | None, wait: bool, force: bool, dry_run: str | None, out
         return
     with stages() as stage:
         deployed = deliver(platform, order, progress=stage)
-    _print(deployed, output)
+    with outcome_stands():
+        _print(deployed, output)
 
 
 def order_of(resolved: Resolved, model: Path | None, command: str) -> Order:

@@ -31,6 +31,7 @@ __all__ = [
     "Format",
     "FormatType",
     "ago",
+    "outcome_stands",
     "print_data",
     "print_findings",
     "report",
@@ -188,6 +189,22 @@ def stages() -> Iterator[Progress]:
     finally:
         timer.cancel()
         line.close()
+
+
+@contextmanager
+def outcome_stands() -> Iterator[None]:
+    """Ignore Ctrl-C while an outcome is told: what has been changed must not be reported as interrupted."""
+    from signal import SIG_DFL, SIG_IGN, SIGINT, signal
+    from threading import current_thread, main_thread
+
+    if current_thread() is not main_thread():  # only that one is interrupted
+        yield
+        return
+    before = signal(SIGINT, SIG_IGN)
+    try:
+        yield
+    finally:
+        signal(SIGINT, before or SIG_DFL)
 
 
 class _ProgressLine:

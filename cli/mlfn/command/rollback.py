@@ -10,7 +10,7 @@ import click
 from mlfn.command.advice import near_functions
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
-from mlfn.command.output import Format, print_data, say, stages
+from mlfn.command.output import Format, outcome_stands, print_data, say, stages
 from mlfn.platforms import Platform
 from mlfn.plugins import PLATFORMS, load
 from mlfn.settings import resolve_here
@@ -47,8 +47,13 @@ def rollback(name: str, to: str, output: Format, **flags: object) -> None:
     with stages() as stage, near_functions(platform, name):
         stage(f"bringing back {to or 'the revision before'}")
         done = roll_back(platform, name, to)
+    with outcome_stands():
+        _print(name, platform.name, done, output)
+
+
+def _print(name: str, platform: str, done: RolledBack, output: Format) -> None:
     if output.is_data:
-        document = {"name": name, "platform": platform.name, **asdict(done)}
+        document = {"name": name, "platform": platform, **asdict(done)}
         print_data({"schema": "mlfn.rollback/v1", **document}, output)
         return
     say(_summary(name, done))

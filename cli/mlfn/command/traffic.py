@@ -10,7 +10,7 @@ import click
 from mlfn.command.advice import near_functions
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
-from mlfn.command.output import Format, print_data, table
+from mlfn.command.output import Format, outcome_stands, print_data, table
 from mlfn.errors import InvalidInput
 from mlfn.function import Traffic
 from mlfn.platforms import Platform
@@ -61,11 +61,12 @@ def traffic(
     with near_functions(platform, name):
         asked = shares or tags or untags
         split = change_traffic(platform, name, change) if asked else platform.status(name).traffic
-    if output.is_data:
-        document = {"name": name, "platform": platform.name, "traffic": [asdict(each) for each in split]}
-        print_data({"schema": "mlfn.traffic/v1", **document}, output)
-    else:
-        print_traffic(split)
+    with outcome_stands():
+        if output.is_data:
+            document = {"name": name, "platform": platform.name, "traffic": [asdict(each) for each in split]}
+            print_data({"schema": "mlfn.traffic/v1", **document}, output)
+        else:
+            print_traffic(split)
 
 
 def print_traffic(split: tuple[Traffic, ...]) -> None:
