@@ -15,6 +15,7 @@ import sys
 import cold_start
 import deploy
 import first_request
+import image_builds
 import machine
 import memory
 import router
@@ -31,6 +32,7 @@ PARTS = {
     "router": router.measure,
     "memory": memory.measure,
     "deploy": deploy.measure,
+    "images": image_builds.measure,
     "warm": warm.measure,
 }
 MISSED = 9
