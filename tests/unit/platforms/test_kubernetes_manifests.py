@@ -59,7 +59,7 @@ def test_bounds_make_an_autoscaler_whose_matter_the_number_is() -> None:
     assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 90
     # A percentage of nothing is no measure.
     resources = made["Deployment"]["spec"]["template"]["spec"]["containers"][0]["resources"]
-    assert resources == {"requests": {"cpu": "250m"}}
+    assert resources == {"requests": {"cpu": "100m"}}
 
 
 def test_a_fixed_number_has_no_autoscaler() -> None:

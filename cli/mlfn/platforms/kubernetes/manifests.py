@@ -37,7 +37,7 @@ _LIVE_PATH = "/v2/health/live"
 _LEAVE_S = 5
 """From the moment that a pod is told to end until it stops accepting: proxies need some seconds to hear of it."""
 _SPARE_S = 5
-_CPU_SHARE = "250m"
+_CPU_SHARE = "100m"
 """Asked for where the autoscaler needs a measure and none is set: its percentages are of what a pod asks for."""
 _DEADLINE_S = 600
 _KEPT = 10

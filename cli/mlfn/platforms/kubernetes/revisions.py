@@ -7,7 +7,7 @@ going back to the earlier revision, under the same name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from mlfn.function import Revision, Traffic
 from mlfn.platforms.kube.instances import condition, unix_time
@@ -21,12 +21,13 @@ __all__ = [
     "is_rolled_out",
     "owned",
     "pods_of",
-    "revision",
+    "revisions",
     "sets_of",
     "shares",
     "template_record",
 ]
 
+_AFTER_S = 0.001
 COUNTER = "deployment.kubernetes.io/revision"
 
 
@@ -85,8 +86,21 @@ def template_record(replica_set: Object) -> Object:
     }
 
 
-def revision(replica_set: Object, *, is_current: bool) -> Revision:
-    """Describe a revision."""
+def revisions(sets: Sequence[Object], now: Object | None) -> tuple[Revision, ...]:
+    """Describe the revisions, in the order in which they were last the newest.
+
+    One that came back keeps its ReplicaSet, and so its age: it counts as made just after what it replaced.
+    """
+    found: list[Revision] = []
+    least = 0.0
+    for each in sets:
+        one = _revision(each, is_current=each is now)
+        found.append(replace(one, created_at=max(one.created_at, least)))
+        least = found[-1].created_at + _AFTER_S
+    return tuple(found)
+
+
+def _revision(replica_set: Object, *, is_current: bool) -> Revision:
     record = template_record(replica_set)
     spec = read_spec(record)
     status = replica_set.get("status", {})

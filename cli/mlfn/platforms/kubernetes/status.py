@@ -8,7 +8,7 @@ from mlfn.function import Finding, FunctionStatus, Instance, Severity
 from mlfn.platforms.kube.instances import instance, unix_time
 from mlfn.platforms.kube.kinds import Object
 from mlfn.platforms.kube.records import read_digest, read_format, read_signature, read_spec
-from mlfn.platforms.kubernetes.revisions import current, pods_of, revision, sets_of, shares
+from mlfn.platforms.kubernetes.revisions import current, pods_of, revisions, sets_of, shares
 
 __all__ = ["address", "status_of"]
 
@@ -34,7 +34,7 @@ def status_of(deployment: Object, things: Sequence[Object], findings: tuple[Find
         format=read_format(deployment),
         signature=read_signature(deployment),
         created_at=unix_time(metadata.get("creationTimestamp")),
-        revisions=tuple(revision(each, is_current=each is now) for each in sets),
+        revisions=revisions(sets, now),
         traffic=shares(sets, now),
         instances=_instances(sets, things),
         decisions=(),
