@@ -33,8 +33,8 @@ class Arguments(threading.Thread):
         self.found: set[bytes] = set()
 
     def run(self) -> None:
-        """Look until ended; a process that lives less than some milliseconds may be missed."""
-        while not self._ended.wait(0.02):
+        """Look until ended; a process that lives less than a tenth of a second may be missed."""
+        while not self._ended.wait(0.1):
             self.looks += 1
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:
