@@ -83,8 +83,9 @@ def plan(target: str, output: Format, **flags: object) -> None:
     print(f"{summary(made)}\nbecause: {made.reason}")
     if carried_out:
         print(f"deploy it with: {' '.join(carried_out)}")
-    print(f"pings: safe up to every {made.safe_period_s} s, cold from {made.cliff_s} s on\n")
-    print(_alternatives(made))
+    if made.method != "none":
+        print(f"pings: safe up to every {made.safe_period_s} s, cold from {made.cliff_s} s on")
+    print(f"\n{_alternatives(made)}")
 
 
 @warm.command(short_help="Tell how a function is kept warm now.")
