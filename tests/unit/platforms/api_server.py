@@ -24,6 +24,8 @@ class ApiServer:
     version: int = 10
     requests: list[tuple[str, str, dict[str, list[str]], str, Any]] = field(default_factory=list)
     """Method, path, query, content type, body."""
+    authorisations: list[str] = field(default_factory=list)
+    """Who asked, request by request."""
     forbidden: set[str] = field(default_factory=set)
     """Plurals of what may not be listed."""
     log: list[str] = field(default_factory=list)
@@ -118,6 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         api.requests.append((self.command, parts.path, query, self.headers.get("Content-Type", ""), body))
         plural = parts.path.split("/")[5] if parts.path.count("/") >= 5 else ""
+        api.authorisations.append(self.headers.get("Authorization", ""))
         if plural in api.forbidden:
             self._status(403, "Forbidden", f'{plural} is forbidden: User "kim" cannot list resource "{plural}"')
         elif parts.path == "/version":

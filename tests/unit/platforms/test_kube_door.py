@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Callable
@@ -166,6 +167,31 @@ def test_kubeconfig_files_come_from_the_environment(
     file = write_kubeconfig(f"http://127.0.0.1:{api.port}")
     monkeypatch.setenv("KUBECONFIG", f"/nowhere:{file}")
     assert connect({}).version() == "v1.34.4"
+
+
+def logging_in(file: Path, script: str) -> dict[str, str]:
+    """Let a kubeconfig's user log in by a command."""
+    value = json.loads(file.read_text())
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "sh", "args": ["-c", script]}
+    value["users"][0]["user"] = {"exec": {**plugin, "interactiveMode": "Never"}}
+    file.write_text(json.dumps(value))
+    return {"cluster.kubeconfig": str(file)}
+
+
+def test_a_login_command_gives_the_token(api: Any, write_kubeconfig: Callable[..., Path]) -> None:
+    given = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "fresh"}}
+    settings = logging_in(write_kubeconfig(f"http://127.0.0.1:{api.port}"), f"echo '{json.dumps(given)}'")
+    assert connect(settings).version() == "v1.34.4"
+    assert api.authorisations[-1] == "Bearer fresh"
+
+
+def test_a_login_command_that_fails_is_told_and_nobody_is_asked(
+    api: Any, write_kubeconfig: Callable[..., Path]
+) -> None:
+    settings = logging_in(write_kubeconfig(f"http://127.0.0.1:{api.port}"), "echo 'log in first' >&2; exit 1")
+    with pytest.raises(NotAuthorised, match=r"the login .* context here fails: .*log in first"):
+        connect(settings).version()
+    assert api.requests == []
 
 
 def test_no_error_carries_the_token(door: Cluster, api: Any) -> None:

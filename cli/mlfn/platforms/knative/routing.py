@@ -39,13 +39,20 @@ _GONE_S = 60.0
 def set_traffic(door: ClusterDoor, live: Object, split: Sequence[Traffic]) -> tuple[Traffic, ...]:
     """Set the shares and tags, wait until they hold, and return them with the tags' addresses.
 
-    Raises InvalidInput (they do not sum to 100, no such revision …), Conflict (changed meanwhile), TimedOut.
+    Raises InvalidInput (they do not sum to 100, no such revision …), Conflict (changed meanwhile), TimedOut, and
+    DeployFailed when Knative refuses them: then they are as they were.
     """
     name = live["metadata"]["name"]
     revisions = {each["metadata"]["name"]: each for each in door.list(REVISION, f"{SERVICE_LABEL}={name}")}
     _check(name, split, revisions)
     stored = apply_over(door, with_traffic(as_applied(live), targets(split)), live)
-    return traffic_of(_wait(door, stored))
+    try:
+        return traffic_of(_wait(door, stored))
+    except DeployFailed:
+        before = as_applied(live)
+        before["metadata"]["resourceVersion"] = stored["metadata"]["resourceVersion"]
+        apply_over(door, before, stored)
+        raise
 
 
 def _check(name: str, split: Sequence[Traffic], revisions: dict[str, Object]) -> None:
@@ -92,7 +99,7 @@ def _wait(door: ClusterDoor, stored: Object) -> Object:
 
 def _refused(name: str, told: Object) -> MlfnError:
     return DeployFailed(
-        f"the traffic of {name} cannot be as asked: {told.get('message') or told.get('reason')}",
+        f"the traffic of {name} cannot be as asked, and stays: {told.get('message') or told.get('reason')}",
         hints=(f"what it is now: mlfn describe {name}",),
     )
 

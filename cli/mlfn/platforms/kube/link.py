@@ -8,6 +8,7 @@ objects of Knative. Every failure leaves here as an MlfnError, within seconds: n
 from __future__ import annotations
 
 import json
+import logging
 import os
 import ssl
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from mlfn.errors import InvalidInput, MlfnError, NotFound, Unreachable
+from mlfn.errors import InvalidInput, MlfnError, NotAuthorised, NotFound, Unreachable
 from mlfn.nearest import did_you_mean
 from mlfn.platforms.kube.refusals import refusal
 
@@ -185,7 +186,15 @@ class Link:
                 configs.load_incluster_config(client_configuration=configuration)
             else:
                 self._context = _context(file, self._asked_context)
-                configs.load_kube_config(file, self._context["name"], configuration, persist_config=False)
+                with _logged_errors() as complaints:
+                    configs.load_kube_config(file, self._context["name"], configuration, persist_config=False)
+                if complaints:
+                    # The package would go on as nobody, and the cluster's refusal would name the wrong user.
+                    raise NotAuthorised(
+                        f"the login that {file} names for the context {self._context['name']} fails: "
+                        f"{'; '.join(complaints)}",
+                        hints=("see that it works: kubectl auth whoami",),
+                    )
         except ConfigException as error:
             raise InvalidInput(
                 f"{file} does not lead to a cluster: {error}", hints=("what it says: kubectl config view",)
@@ -211,6 +220,19 @@ class Link:
             f"{where} cannot be reached to {purpose}: {_reason(error)}",
             hints=("which cluster is meant? kubectl config current-context; choose another with --context",),
         )
+
+
+@contextmanager
+def _logged_errors() -> Iterator[list[str]]:
+    """Give a list that fills with the errors that are logged meanwhile: the package tells of a failed login so."""
+    complaints: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: complaints.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield complaints
+    finally:
+        logging.getLogger().removeHandler(handler)
 
 
 def _context(file: str, asked: str) -> Mapping[str, Any]:
