@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from mlfn.function import Finding
@@ -70,18 +71,16 @@ def _layers(made_of: Ingredients, base: PreparedBase, cache: BuildCache, progres
     request, architecture = made_of.request, base.unpacked.architecture
     maker = LayerMaker(base.unpacked, base.interpreter, cache, request.epoch)
     lock = request.lock or runtime_lock()
-    progress(f"installing packages for {architecture}")
-    dependencies = maker.dependencies(lock, WheelSources(request.wheel_dir, request.index_url, request.ca_file))
-    progress(f"compiling byte code for {architecture}")
-    compiled = maker.bytecode(base.image.digest)
-    runtime = maker.runtime()
-    progress("reading the model")
-    return [
-        *([compiled] if compiled else []),
-        dependencies,
-        runtime,
-        model_layer(made_of.package, cache, request.epoch),
-    ]
+    sources = WheelSources(request.wheel_dir, request.index_url, request.ca_file)
+    progress(f"installing packages and compiling byte code for {architecture}")
+    # Side by side: what they wait for is other programs (uv, the interpreter) and zlib, which holds no lock.
+    with ThreadPoolExecutor(thread_name_prefix="mlfn-layer") as pool:
+        dependencies = pool.submit(maker.dependencies, lock, sources)
+        compiled = pool.submit(maker.bytecode, base.image.digest)
+        runtime = pool.submit(maker.runtime)
+        model = pool.submit(model_layer, made_of.package, cache, request.epoch)
+    of_base = compiled.result()
+    return [*([of_base] if of_base else []), dependencies.result(), runtime.result(), model.result()]
 
 
 def _materials(

@@ -216,8 +216,8 @@ def _library(source: Path, path: str, folder: Path, architecture: str) -> LayerF
             hints=("the wheel is mislabelled: take another release of the package in --lock",),
         )
     content = source.read_bytes()
-    stripped = without_debug_sections(content)
-    if len(content) - len(stripped) < _WORTH_STRIPPING:
+    stripped = without_debug_sections(content, worth_bytes=_WORTH_STRIPPING)
+    if stripped is content:
         return LayerFile(target, source, executable=True)
     thin = folder / "stripped" / path
     thin.parent.mkdir(parents=True, exist_ok=True)

@@ -108,11 +108,12 @@ class ElfFile:
         return bytes(self._content[at:end]).decode()
 
 
-def without_debug_sections(content: bytes) -> bytes:
+def without_debug_sections(content: bytes, *, worth_bytes: int = 0) -> bytes:
     """Return a library without the sections that are never loaded (debug information, symbols), else as it is.
 
-    uvloop's wheel carries 12 MB of them. Only the plain case is touched: everything that is loaded lies before
-    everything that is not, so that no number of a section changes and nothing that the loader reads moves.
+    uvloop's wheel carries 12 MB of them; less than ``worth_bytes`` stay. Only the plain case is touched: everything
+    that is loaded lies before everything that is not, so that no number of a section changes and nothing that the
+    loader reads moves.
     """
     try:
         file = ElfFile(content)
@@ -125,6 +126,8 @@ def without_debug_sections(content: bytes) -> bytes:
         return content
     end = max(section.end for section in kept)
     table_end = file.sections_at + file.section_count * _SECTION_BYTES
+    if len(content) - end < max(worth_bytes, 1):
+        return content
     covered = max(table_end, *(section.end for section in dropped))
     # Data behind the last section is somebody's own; a section in between cannot be cut off.
     if covered != len(content) or file.sections_at < end or any(s.offset < end and s.size for s in dropped):
