@@ -9,7 +9,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -196,8 +196,9 @@ def test_the_carrier_is_closed_when_the_caller_closes() -> None:
     ended = threading.Event()
 
     def serve(peer: Peer) -> None:
-        peer.greet()
-        assert peer.reader.read(1) == b""
+        with suppress(ConnectionResetError, BrokenPipeError):  # closed before the greeting was read
+            peer.greet()
+            assert peer.reader.read(1) == b""
         ended.set()
 
     with forwarded(serve) as opened:
