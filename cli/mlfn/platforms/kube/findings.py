@@ -23,6 +23,16 @@ class ClusterFinding:
 
 
 FINDINGS: dict[str, ClusterFinding] = {
+    "behind-a-service": ClusterFinding(
+        "without Knative a function has a Service of the cluster and no address outside of it",
+        "put an Ingress before the Service of that name; mlfn invoke finds its own way in",
+        Severity.INFO,
+    ),
+    "no-scale-to-zero": ClusterFinding(
+        "without Knative nothing wakes a function that has no instance, so at least one is kept",
+        "say --min-scale 1, or deploy with --platform knative",
+        Severity.WARNING,
+    ),
     "reachable-from-outside": ClusterFinding(
         "the function has a public address: whoever reaches the cluster's ingress can call it, without a password",
         "--visibility cluster keeps it inside the cluster",

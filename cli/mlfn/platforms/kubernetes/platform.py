@@ -19,7 +19,6 @@ from mlfn.function import (
     FunctionSpec,
     FunctionStatus,
     LogLine,
-    Severity,
     Traffic,
     WarmStatus,
 )
@@ -27,6 +26,7 @@ from mlfn.nearest import did_you_mean
 from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.kube.door import ClusterDoor, Sight
 from mlfn.platforms.kube.evidence import Evidence
+from mlfn.platforms.kube.findings import finding
 from mlfn.platforms.kube.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Object, kind_of
 from mlfn.platforms.kube.pod_logs import function_logs
 from mlfn.platforms.kube.pods import PORT
@@ -262,25 +262,13 @@ def _check(spec: FunctionSpec) -> None:
 
 
 def _notes(spec: FunctionSpec, namespace: str) -> tuple[Finding, ...]:
+    where = address(spec.name, namespace)
     notes = [
-        Finding(
-            Severity.INFO,
-            "cluster-only",
-            f"{spec.name} is reached from within the cluster, at {address(spec.name, namespace)}, and by mlfn invoke",
-            fix=f"to open it to the outside, put an Ingress before the Service {spec.name}",
-        )
+        finding("behind-a-service", f"{spec.name} is reached from within the cluster, at {where}, and by mlfn invoke")
     ]
     if not spec.min_scale:
-        notes.append(
-            Finding(
-                Severity.WARNING,
-                "no-scale-to-zero",
-                f"{spec.name} keeps one instance: without Knative nothing wakes a function that has none",
-                seen="--min-scale 0",
-                expected="--min-scale 1 or more",
-                fix="say --min-scale 1, or deploy with --platform knative",
-            )
-        )
+        message = f"{spec.name} keeps one instance: without Knative nothing wakes a function that has none"
+        notes.append(finding("no-scale-to-zero", message, seen="--min-scale 0", expected="--min-scale 1 or more"))
     return tuple(notes)
 
 
