@@ -28,7 +28,7 @@ FINDINGS: dict[str, ClusterFinding] = {
         "put an Ingress before the Service of that name; mlfn invoke finds its own way in",
         Severity.INFO,
     ),
-    "no-scale-to-zero": ClusterFinding(
+    "one-instance-kept": ClusterFinding(
         "without Knative nothing wakes a function that has no instance, so at least one is kept",
         "say --min-scale 1, or deploy with --platform knative",
         Severity.WARNING,

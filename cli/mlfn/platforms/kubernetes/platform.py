@@ -268,7 +268,7 @@ def _notes(spec: FunctionSpec, namespace: str) -> tuple[Finding, ...]:
     ]
     if not spec.min_scale:
         message = f"{spec.name} keeps one instance: without Knative nothing wakes a function that has none"
-        notes.append(finding("no-scale-to-zero", message, seen="--min-scale 0", expected="--min-scale 1 or more"))
+        notes.append(finding("one-instance-kept", message, seen="--min-scale 0", expected="--min-scale 1 or more"))
     return tuple(notes)
 
 
