@@ -32,7 +32,8 @@ def ways(door: ClusterDoor, service: Object, ingress: str) -> Iterator[Way]:
     host = urlsplit(url).netloc
     if url:
         yield by_url(url)
-        if ingress:
+        # The ingress that one names is the public one, and knows nothing of functions within the cluster.
+        if ingress and not _is_private(host):
             yield by_ingress(ingress, host)
         gateways = _seen(lambda: _gateways(door, service))
         for namespace, name in gateways:
@@ -62,10 +63,15 @@ def _gateways(door: ClusterDoor, service: Object) -> tuple[tuple[str, str], ...]
     if ingress is None:
         return ()
     host = urlsplit(service["status"]["url"]).hostname or ""
-    side = "privateLoadBalancer" if ".svc." in f"{host}." else "publicLoadBalancer"
+    side = "privateLoadBalancer" if _is_private(host) else "publicLoadBalancer"
     found = (ingress.get("status", {}).get(side) or {}).get("ingress") or ()
     names = [each["domainInternal"].split(".") for each in found if each.get("domainInternal")]
     return tuple((parts[1], parts[0]) for parts in names if len(parts) > 2)
+
+
+def _is_private(host: str) -> bool:
+    """Say whether a host name is one within the cluster alone."""
+    return ".svc." in f"{host}."
 
 
 def _seen(look: Callable[[], tuple[_Found, ...]]) -> tuple[_Found, ...]:
