@@ -77,19 +77,26 @@ class Timings:
         self.seconds[case] = took_s
 
 
+KEPT = pytest.StashKey[Timings]()
+
+
 @pytest.fixture(scope="session")
 def timings(request: pytest.FixtureRequest) -> Iterator[Timings]:
-    """Give the collection; at the end it is reported, and its median held to the target."""
-    kept = Timings()
+    """Give the collection; at the end its median is held to the target."""
+    kept = request.config.stash[KEPT] = Timings()
     yield kept
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    median = statistics.median(kept.seconds.values()) if kept.seconds else 0.0
-    if reporter is not None:
-        reporter.write_line("")
-        for case, seconds in sorted(kept.seconds.items(), key=lambda item: item[1]):
-            reporter.write_line(f"  {seconds:6.2f} s after the fact: {case}")
-        reporter.write_line(f"  median of {len(kept.seconds)}: {median:.2f} s")
-    assert median <= MEDIAN_S
+    if kept.seconds:
+        assert statistics.median(kept.seconds.values()) <= MEDIAN_S
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Report how fast each failure was told."""
+    kept = config.stash.get(KEPT, Timings()).seconds
+    if kept:
+        terminalreporter.section("a failed deploy says why")
+        for case, seconds in sorted(kept.items(), key=lambda item: item[1]):
+            terminalreporter.write_line(f"{seconds:6.2f} s after the fact: {case}")
+        terminalreporter.write_line(f"median of {len(kept)}: {statistics.median(kept.values()):.2f} s")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ The command makes no such images, so they go through the platform object that it
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -91,7 +92,8 @@ def plain_registry(tmp_path: Path, images: Any) -> Iterator[Callable[[str], str]
 
     def start(host: str) -> str:
         address = host or here
-        port = 5000 + 700 + len(started) + (1 if host else 0)
+        with socket.create_server((address, 0)) as free:
+            port = free.getsockname()[1]
         (tmp_path / "htpasswd").write_text("user:$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC\n")
         (tmp_path / "config.yml").write_text(
             f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/store}}}}\n"
