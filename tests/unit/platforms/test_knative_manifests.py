@@ -16,6 +16,7 @@ from mlfn.platforms.knative.manifests import service
 from mlfn.platforms.knative.objects import covers
 from mlfn.platforms.knative.revisions import traffic_of
 from mlfn.platforms.knative.status import seen_by_tag, status_of
+from mlfn.platforms.knative.ways import ways
 from mlfn.platforms.kube.records import read_signature, read_spec
 
 DIGEST = "sha256:" + "1" * 64
@@ -233,3 +234,15 @@ def test_a_tag_is_an_address_and_one_revision(package: ModelPackage) -> None:
     with pytest.raises(NotFound, match="no tag 'odl'") as unknown:
         seen_by_tag(live(package), "odl")
     assert unknown.value.hints == ("did you mean 'old'?", "its tags: old, older")
+
+
+@pytest.mark.parametrize(("host", "asked"), [("iris.ns.example.com", True), ("iris.ns.svc.cluster.local", False)])
+def test_a_named_ingress_is_only_for_what_is_public(
+    host: str, asked: bool, knative: Any, package: ModelPackage
+) -> None:
+    thing = live(package)
+    thing["metadata"]["namespace"] = "ns"
+    thing["status"]["url"] = f"http://{host}"
+    says = [way.says for way in ways(knative, thing, "http://10.0.0.1")]
+    assert says[0] == f"http://{host}"
+    assert any("10.0.0.1" in each for each in says) is asked
