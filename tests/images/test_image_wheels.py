@@ -131,3 +131,50 @@ def test_a_private_index_with_a_password(
 
             content = gzip.decompress(content)
         assert secret.encode() not in content
+
+
+def test_an_index_behind_a_private_authority(
+    make: Make, request_of: BuildRequest, parts: ModuleType, wheels: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Refused without --ca-file as unreachable; with it, wheels come over TLS."""
+    import http.server
+    import ssl
+    import threading
+
+    import trustme
+
+    authority = trustme.CA()
+    certificate = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(certificate))
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    for wheel in wheels.glob("*.whl"):
+        folder = wheels / "simple" / wheel.name.partition("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        wheel.rename(folder / wheel.name)
+
+    class Index(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(wheels))
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    class QuietServer(http.server.ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """Do not tell that a client which trusts nobody hangs up."""
+
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    for variable in ("SSL_CERT_FILE", "UV_DEFAULT_INDEX", "UV_INDEX_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with QuietServer(("127.0.0.1", 0), Index) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asked: dict[str, Any] = {"wheel_dir": None, "lock": lock, "output": tmp_path / "x.tar"}
+        asked["index_url"] = f"https://127.0.0.1:{server.server_port}/simple"
+        with pytest.raises(Unreachable, match="package index"):
+            make(request_of, **asked)
+        assert make(request_of, ca_file=certificate, **asked).ref.digest
+        server.shutdown()

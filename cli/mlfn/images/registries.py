@@ -10,7 +10,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import BinaryIO
 
-from mlfn.errors import NotFound
+from mlfn.errors import NotFound, Unreachable
 from mlfn.function import ImageRef
 from mlfn.images.assembled import Assembled, built_layers, total_bytes
 from mlfn.images.bases import BaseSource, layout_source
@@ -93,9 +93,13 @@ class _RepositorySource:
 
     def root(self, cache: BuildCache) -> tuple[bytes, str]:
         """Ask what the tag means now; the document itself comes out of the cache if it is the one of the last time."""
-        found = self._registry.resolve(self._ref)
+        named = self._ref.pinned if self._ref.digest else self._ref.tagged
+        try:
+            found = self._registry.resolve(self._ref)
+        except Unreachable as error:
+            hints = (*error.hints, "--base (MLFN_BASE_IMAGE) names another base, such as oci:FOLDER on this disk")
+            raise Unreachable(f"the base image {named} cannot be read: {error.message}", hints=hints) from error
         if found is None:
-            named = self._ref.pinned if self._ref.digest else self._ref.tagged
             raise NotFound(
                 f"the base image {named} does not exist",
                 hints=("--base (MLFN_BASE_IMAGE) names another",),

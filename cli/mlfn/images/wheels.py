@@ -100,21 +100,32 @@ def install_wheels(lock: Path, target: WheelTarget, sources: WheelSources, to: P
         command += ["--no-index", "--find-links", str(sources.wheel_dir.absolute())]
     command += ["-r", str(lock.absolute())]
     with tempfile.TemporaryDirectory() as elsewhere:  # no uv.toml or pyproject.toml of the current folder has a say
-        ended = run([*command, "--directory", elsewhere], environment=_environment(os.environ, sources))
+        surroundings = _environment(os.environ, sources)
+        if sources.ca_file is not None:
+            surroundings["SSL_CERT_FILE"] = str(_trusted(sources.ca_file, Path(elsewhere)))
+        ended = run([*command, "--directory", elsewhere], environment=surroundings)
     if ended.code:
         raise _failure(ended.err, lock, target)
 
 
 def _environment(env: Mapping[str, str], sources: WheelSources) -> dict[str, str]:
-    """Return what uv gets beside the user's own: the index and certificates that were asked for."""
+    """Return what uv gets beside the user's own: the index that was asked for."""
     given: dict[str, str] = {}
     named = any(env.get(name) for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX"))
     index = sources.index_url or ("" if named else env.get("PIP_INDEX_URL", ""))
     if index:
         given["UV_DEFAULT_INDEX"] = index
-    if sources.ca_file is not None:
-        given["SSL_CERT_FILE"] = str(sources.ca_file.absolute())
     return given
+
+
+def _trusted(ca_file: Path, folder: Path) -> Path:
+    """Write the public authorities and a private one into one file: uv trusts a file alone, or the public ones."""
+    import certifi
+
+    before = Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
+    merged = folder / "authorities.pem"
+    merged.write_bytes(b"\n".join(path.read_bytes() for path in (before, ca_file) if path.is_file()))
+    return merged
 
 
 def _failure(told: str, lock: Path, target: WheelTarget) -> MlfnError:
