@@ -93,6 +93,19 @@ def test_the_documented_role_is_enough_for_a_functions_whole_life(documented: An
     assert documented.run("describe", name).returncode == 4
 
 
+def test_the_role_for_clusters_without_knative_is_enough(accounts: Accounts) -> None:
+    cli = accounts.with_rules("plain", _documented()["mlfn-kubernetes"]["rules"]).on("kubernetes")
+    first = cli.json("deploy", IRIS / "model.onnx", "--name", "plainly")
+    second = cli.json("deploy", IRIS / "model.onnx", "--name", "plainly", "--env", "CHANGED=1", "--max-scale", "2")
+    assert second["previous"] == first["revision"]
+    assert [each["name"] for each in cli.json("list")["functions"]] == ["plainly"]
+    assert cli.json("invoke", "plainly", "--data", REQUEST)["outputs"]
+    assert "listening" in cli.ok("logs", "plainly")
+    cli.ok("rollback", "plainly", "--to", first["revision"])
+    assert cli.json("describe", "plainly")["ready"]
+    cli.ok("delete", "plainly", "--yes")
+
+
 def test_the_documented_role_is_enough_to_tell_a_cause(documented: Any) -> None:
     done = documented.run("deploy", IRIS / "model.onnx", "--name", "of-a-role-fails", "--secret-env", "A=nosuch/a")
     assert done.returncode == 7
