@@ -146,7 +146,7 @@ def test_redeploys_under_load_lose_no_request(cli: Any, iris: Any, changed_iris:
 
 
 def test_a_larger_model_with_several_inputs(cli: Any, fetched_model: Callable[[str], Path]) -> None:
-    deployed = cli.json("deploy", fetched_model("minilm"), "--name", "minilm", "--memory", "1Gi", "--cpu", "500m")
+    deployed = cli.json("deploy", fetched_model("minilm"), "--name", "minilm", "--memory", "1Gi", "--cpu", "200m")
     assert deployed["ready"]
     answer = cli.json("invoke", "minilm", "--data", f"@{REPOSITORY}/examples/minilm/request.json")
     expected = json.loads((REPOSITORY / "examples" / "minilm" / "expected.json").read_text())
