@@ -155,6 +155,8 @@ def docker() -> Iterator[Engine]:
         with running(argv, folder / "log") as process:
             wait_until(lambda: engine.run("version", check=False).returncode == 0, process, folder / "log")
             yield engine
+        # The daemon leaves the host's network name behind, mounted.
+        subprocess.run(["umount", str(folder / "exec/netns/default")], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")
