@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from mlfn.function import Traffic
 from mlfn.platforms.kube.instances import instance
 from mlfn.platforms.kubernetes.changes import NO_SUCH_VERSION, differs, locked, restored, with_template_of
-from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, pods_of, revisions, sets_of, shares
+from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, pods_of, sets_of, shares, twins
 
 COUNTER = "deployment.kubernetes.io/revision"
 
@@ -100,15 +99,12 @@ def test_shares_follow_the_ready_instances_and_sum_to_a_hundred() -> None:
     assert shares([replica_set(2, "new")], replica_set(2, "new")) == (Traffic("iris-h2", 100),)
 
 
-def test_a_revision_that_came_back_is_the_newest_again() -> None:
-    sets = [replica_set(2, "new"), replica_set(3, "old")]
-    made = {"name": "iris", "min_scale": 1}
-    for each, stamp in zip(sets, ("2026-11-23T10:05:00Z", "2026-11-23T10:00:00Z"), strict=True):
-        each["metadata"]["creationTimestamp"] = stamp
-        each["spec"]["template"]["metadata"]["annotations"]["mlfn.dev/spec"] = json.dumps(made)
-    first, second = revisions(sets, sets[1])
-    assert (first.name, second.name) == ("iris-h2", "iris-h3")
-    assert first.created_at < second.created_at < first.created_at + 1
+def test_only_an_idle_set_of_the_very_same_function_is_a_twin() -> None:
+    wanted = {"spec": {"template": template("old")}}
+    busy = replica_set(3, "old")
+    busy["status"] = {"replicas": 1}
+    sets = [replica_set(1, "old"), replica_set(2, "new"), busy]
+    assert [each["metadata"]["name"] for each in twins(sets, wanted)] == ["iris-h1"]
 
 
 def test_a_deployment_that_is_put_back_says_nothing_of_the_servers() -> None:

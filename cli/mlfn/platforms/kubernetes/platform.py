@@ -239,7 +239,7 @@ class KubernetesPlatform:
         back["spec"]["replicas"] = spec.min_scale
         if scales(spec):
             del back["spec"]["replicas"]
-        Change(self._door, self._evidence(), _silent).run((back, *beside(spec)), _now(live, deployment))
+        Change(self._door, self._evidence(), _silent, fresh=False).run((back, *beside(spec)), _now(live, deployment))
 
     def _sets(self, deployment: Object) -> Sequence[Object]:
         return sets_of(deployment, self._door.list(REPLICA_SET, selector(deployment["metadata"]["name"])))

@@ -7,11 +7,12 @@ going back to the earlier revision, under the same name.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from mlfn.function import Revision, Traffic
 from mlfn.platforms.kube.instances import condition, unix_time
 from mlfn.platforms.kube.kinds import POD, REPLICA_SET, Object
+from mlfn.platforms.kube.labels import DIGEST, SPEC
 from mlfn.platforms.kube.records import read_digest, read_spec
 
 __all__ = [
@@ -25,9 +26,9 @@ __all__ = [
     "sets_of",
     "shares",
     "template_record",
+    "twins",
 ]
 
-_AFTER_S = 0.001
 COUNTER = "deployment.kubernetes.io/revision"
 
 
@@ -87,17 +88,20 @@ def template_record(replica_set: Object) -> Object:
 
 
 def revisions(sets: Sequence[Object], now: Object | None) -> tuple[Revision, ...]:
-    """Describe the revisions, in the order in which they were last the newest.
+    """Describe the revisions."""
+    return tuple(_revision(each, is_current=each is now) for each in sets)
 
-    One that came back keeps its ReplicaSet, and so its age: it counts as made just after what it replaced.
-    """
-    found: list[Revision] = []
-    least = 0.0
-    for each in sets:
-        one = _revision(each, is_current=each is now)
-        found.append(replace(one, created_at=max(one.created_at, least)))
-        least = found[-1].created_at + _AFTER_S
-    return tuple(found)
+
+def twins(sets: Sequence[Object], wanted: Object) -> list[Object]:
+    """Return the ReplicaSets without instances that a Deployment would take up again, being of the same function."""
+    same = _identity(wanted["spec"]["template"])
+    idle = (each for each in sets if not each["spec"].get("replicas") and not each.get("status", {}).get("replicas"))
+    return [each for each in idle if _identity(each["spec"]["template"]) == same]
+
+
+def _identity(template: Object) -> tuple[str, str, str]:
+    annotations = template["metadata"].get("annotations") or {}
+    return annotations.get(SPEC, ""), annotations.get(DIGEST, ""), template["spec"]["containers"][0]["image"]
 
 
 def _revision(replica_set: Object, *, is_current: bool) -> Revision:
