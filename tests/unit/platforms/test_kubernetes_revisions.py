@@ -10,7 +10,7 @@ import pytest
 from mlfn.function import Traffic
 from mlfn.platforms.kube.instances import instance
 from mlfn.platforms.kubernetes.changes import NO_SUCH_VERSION, differs, locked, restored, with_template_of
-from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, pods_of, sets_of, shares, twins
+from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, pods_of, sets_of, shares, told_apart
 
 COUNTER = "deployment.kubernetes.io/revision"
 
@@ -99,12 +99,15 @@ def test_shares_follow_the_ready_instances_and_sum_to_a_hundred() -> None:
     assert shares([replica_set(2, "new")], replica_set(2, "new")) == (Traffic("iris-h2", 100),)
 
 
-def test_only_an_idle_set_of_the_very_same_function_is_a_twin() -> None:
-    wanted = {"spec": {"template": template("old")}}
-    busy = replica_set(3, "old")
-    busy["status"] = {"replicas": 1}
-    sets = [replica_set(1, "old"), replica_set(2, "new"), busy]
-    assert [each["metadata"]["name"] for each in twins(sets, wanted)] == ["iris-h1"]
+def test_what_comes_again_is_told_apart_and_what_is_there_stays() -> None:
+    sets = [replica_set(1, "old"), replica_set(2, "new")]
+    again = told_apart({"spec": {"template": template("old")}}, deployment(2), sets)
+    assert again["spec"]["template"]["metadata"]["annotations"]["mlfn.dev/again"] == "3"
+    there = {**deployment(3), "spec": again["spec"]}
+    assert told_apart({"spec": {"template": template("old")}}, there, sets)["spec"] == again["spec"]
+    for image in ("new", "newest"):
+        wanted = {"spec": {"template": template(image)}}
+        assert told_apart(wanted, deployment(2), sets) == wanted
 
 
 def test_a_deployment_that_is_put_back_says_nothing_of_the_servers() -> None:

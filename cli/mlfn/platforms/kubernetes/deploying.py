@@ -19,7 +19,7 @@ from mlfn.platforms.kube.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, REP
 from mlfn.platforms.kube.records import is_managed
 from mlfn.platforms.kubernetes.changes import differs, locked, restored, with_replicas, without_hash
 from mlfn.platforms.kubernetes.manifests import KINDS, PLATFORM, selector
-from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, sets_of, twins
+from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, sets_of, told_apart
 from mlfn.platforms.kubernetes.waiting import overtaken, wait_until_made, wait_until_ready
 
 __all__ = ["Change", "Changed", "Live", "check_ours", "read_live", "scaled"]
@@ -62,7 +62,7 @@ class Change:
         previous = self._serving(live)
         self.progress("applying")
         if self.fresh:
-            self._forget_twins(wanted[0], live[DEPLOYMENT])
+            wanted = (self._told_apart(wanted[0], live[DEPLOYMENT]), *wanted[1:])
         written = self._put(lambda at: locked(wanted[0], at), live[DEPLOYMENT], force=self.force)
         try:
             beside = self._apply_beside(wanted[1:], live)
@@ -97,11 +97,11 @@ class Change:
         now = current(deployment, sets)
         return str(now["metadata"]["name"]) if now is not None else None
 
-    def _forget_twins(self, wanted: Object, live: Object | None) -> None:
-        """Delete the earlier revisions of the very same function: taken up again, one would count as the old one."""
-        sets = sets_of(live, self.door.list(REPLICA_SET, selector(_name(wanted)))) if live is not None else []
-        for each in twins(sets, wanted):
-            self.door.delete(REPLICA_SET, _name(each), foreground=False)
+    def _told_apart(self, wanted: Object, live: Object | None) -> Object:
+        """Return a Deployment that is a revision of its own, even of what has been deployed before."""
+        if live is None:
+            return wanted
+        return told_apart(wanted, live, sets_of(live, self.door.list(REPLICA_SET, selector(_name(wanted)))))
 
     def _put(self, make: Callable[[Object | None], Object], live: Object | None, *, force: bool) -> Object:
         """Apply what ``make`` makes of the Deployment as it is, again while only its status or scale changed."""

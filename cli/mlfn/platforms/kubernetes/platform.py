@@ -35,7 +35,7 @@ from mlfn.platforms.kube.ways_in import Request, send
 from mlfn.platforms.kubernetes.changes import locked, with_template_of
 from mlfn.platforms.kubernetes.deploying import Change, Live, check_ours, read_live, scaled
 from mlfn.platforms.kubernetes.manifests import KINDS, SELECTOR, at_least_one, beside, objects, scales, selector
-from mlfn.platforms.kubernetes.revisions import current, is_of, sets_of, template_record
+from mlfn.platforms.kubernetes.revisions import current, is_of, sets_of, template_record, told_apart
 from mlfn.platforms.kubernetes.status import address, status_of
 from mlfn.platforms.kubernetes.ways import ways
 
@@ -118,6 +118,8 @@ class KubernetesPlatform:
         live = read_live(self._door, request.spec.name)
         check_ours(live, force=request.force)
         wanted = objects(request)
+        if (deployment := live[DEPLOYMENT]) is not None:
+            wanted = (told_apart(wanted[0], deployment, self._sets(deployment)), *wanted[1:])
         kept = locked(wanted[0], live[DEPLOYMENT])
         after = [self._door.apply(each, force=request.force, dry_run=True) for each in (kept, *wanted[1:])]
         # As a deploy does it: the number of instances is taken from whoever set it, and nothing else.

@@ -26,9 +26,11 @@ __all__ = [
     "sets_of",
     "shares",
     "template_record",
-    "twins",
+    "told_apart",
 ]
 
+_AGAIN = "mlfn.dev/again"
+"""Tells the template of a revision from that of an earlier one of the same function."""
 COUNTER = "deployment.kubernetes.io/revision"
 
 
@@ -92,11 +94,23 @@ def revisions(sets: Sequence[Object], now: Object | None) -> tuple[Revision, ...
     return tuple(_revision(each, is_current=each is now) for each in sets)
 
 
-def twins(sets: Sequence[Object], wanted: Object) -> list[Object]:
-    """Return the ReplicaSets without instances that a Deployment would take up again, being of the same function."""
-    same = _identity(wanted["spec"]["template"])
-    idle = (each for each in sets if not each["spec"].get("replicas") and not each.get("status", {}).get("replicas"))
-    return [each for each in idle if _identity(each["spec"]["template"]) == same]
+def told_apart(wanted: Object, live: Object, sets: Sequence[Object]) -> Object:
+    """Return a wanted Deployment whose template differs from that of every earlier revision of the very same function.
+
+    Taken up again, an earlier ReplicaSet would count as the old revision; one that is current stays as it is.
+    """
+    template = wanted["spec"]["template"]
+    same = _identity(template)
+    now = live["spec"]["template"]
+    again = (now["metadata"].get("annotations") or {}).get(_AGAIN, "")
+    if _identity(now) != same:
+        twin = any(_identity(each["spec"]["template"]) == same for each in sets)
+        again = str(_number(live) + 1) if twin else ""
+    if not again:
+        return wanted
+    annotations = {**template["metadata"]["annotations"], _AGAIN: again}
+    marked = {**template, "metadata": {**template["metadata"], "annotations": annotations}}
+    return {**wanted, "spec": {**wanted["spec"], "template": marked}}
 
 
 def _identity(template: Object) -> tuple[str, str, str]:
