@@ -30,6 +30,7 @@ __all__ = [
     "TermPlan",
     "Topology",
     "Verdict",
+    "meets_affinity",
     "own_rules",
     "snapshot_order",
     "untolerated",
@@ -265,7 +266,7 @@ def snapshot_order(nodes: Sequence[NodeSpec]) -> list[int]:
 def own_rules(catalog: Catalog, index: int, shape: PodShape) -> ShapePlan:
     """Return what a shape asks by itself, before other shapes' terms."""
     nodes = catalog.nodes
-    fits = np.array([_meets_affinity(shape, node) for node in nodes], np.bool_)
+    fits = np.array([meets_affinity(shape, node) for node in nodes], np.bool_)
     everywhere = np.ones(len(nodes), np.bool_)
     soft, keyed, by_default = _soft_spreads(catalog, shape, fits)
     together = Matcher(tuple(_unweighted(term) for term in shape.affinity.required))
@@ -344,7 +345,8 @@ def _changes(shape: PodShape, tallies: Iterable[tuple[int, Tally]]) -> tuple[tup
     return tuple((t, count) for t, tally in tallies if (count := tally.matcher.counts(shape, labels)))
 
 
-def _meets_affinity(shape: PodShape, node: NodeSpec) -> bool:
+def meets_affinity(shape: PodShape, node: NodeSpec) -> bool:
+    """Tell whether a node meets a shape's node selector and required node affinity."""
     if not all(each.holds(node.labels) for each in shape.node_selector):
         return False
     return shape.node_terms is None or any(term.matches(node) for term in shape.node_terms)
