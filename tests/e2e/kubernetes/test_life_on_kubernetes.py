@@ -169,8 +169,8 @@ def test_redeploys_under_load_lose_no_request(kubernetes: Any, iris: Any, models
         for model in (models["changed"], MODEL):
             deploy(kubernetes, model)
         kubernetes.ok("rollback", "iris")
-        # The instances that go take requests for five more seconds, then end.
-        stop.wait(8)
+        # The instances that go take requests for ten more seconds, then end.
+        stop.wait(14)
     finally:
         stop.set()
         for thread in threads:
