@@ -137,7 +137,6 @@ def _page(status: FunctionStatus) -> Iterator[str]:
 
 
 def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
-    settings = {key: value for key, value in asdict(status.spec).items() if key not in ("name", "env")}
     yield "name", status.name
     yield "url", status.url
     yield "ready", _yes(status.ready)
@@ -145,7 +144,7 @@ def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
     yield "deployed", f"{ago(now - status.created_at)} ago on {status.platform}"
     if status.warm is not None:
         yield "kept warm", status_line(status.warm)
-    yield "settings", ", ".join(f"{key}={value}" for key, value in settings.items())
+    yield "settings", _unusual({key: value for key, value in asdict(status.spec).items() if key != "env"})
     yield "env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"
 
 
@@ -170,7 +169,7 @@ def _unusual(settings: Mapping[str, object]) -> str:
     found = [
         f"{key}={','.join(map(str, value)) if isinstance(value, dict) else value}"
         for key, value in settings.items()
-        if value != blank.get(key, value)
+        if value != blank.get(key, value) and key != "name"
     ]
     return " ".join(found) or "defaults"
 

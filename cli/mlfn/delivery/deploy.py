@@ -104,6 +104,11 @@ def _build(package: ModelPackage, order: Order, progress: Progress) -> tuple[Ima
                 "or set MLFN_REGISTRY, or image.registry in mlfn.yaml",
             ),
         )
+    if not order.push and order.image.builder != "mlfn":
+        raise InvalidInput(
+            f"--builder {order.image.builder} cannot tell an image's digest without pushing it",
+            hints=("leave --builder out: mlfn's own builder can", "or build first: mlfn build MODEL -r REGISTRY"),
+        )
     from tempfile import TemporaryDirectory
 
     from mlfn.images import build, requested
