@@ -35,7 +35,8 @@ KINDS = (DEPLOYMENT, SERVICE, HORIZONTAL_POD_AUTOSCALER, POD_DISRUPTION_BUDGET)
 
 _LIVE_PATH = "/v2/health/live"
 _LEAVE_S = 10
-"""From the moment that a pod is told to end until it stops accepting: proxies hear of it within a second, on a busy node in several."""
+"""From the moment that a pod is told to end until it stops accepting: proxies hear of it within a second, and on a busy
+node some requests were refused after five."""
 _SPARE_S = 5
 _CPU_SHARE = "100m"
 """Asked for where the autoscaler needs a measure and none is set: its percentages are of what a pod asks for."""
