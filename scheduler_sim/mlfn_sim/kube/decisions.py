@@ -6,7 +6,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Decision", "unschedulable_text"]
+__all__ = ["Decision", "Rejection", "unschedulable_text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Tell why one node cannot take a pod."""
+
+    plugin: str
+    reasons: tuple[str, ...]
+    """As the scheduler words them."""
+    curable: bool
+    """The end of other pods on the node could admit the pod; preemption looks at such nodes only."""
 
 
 @dataclass(frozen=True, slots=True)

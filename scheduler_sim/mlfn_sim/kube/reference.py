@@ -7,11 +7,11 @@ The fast engine is held to it. Nothing here is random but the choice among equal
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mlfn_policies import kube_scores as rules
 from mlfn_sim.kube.catalog import CPU, MEMORY, Catalog, ShapePlan, SpreadPlan, TermPlan, Verdict, untolerated
-from mlfn_sim.kube.decisions import Decision
+from mlfn_sim.kube.decisions import Decision, Rejection
 from mlfn_sim.kube.objects import PodShape
 from mlfn_sim.kube.profile import Profile
 
@@ -60,10 +60,13 @@ class ReferenceEngine:
         """By tally, then topology value."""
         self._plans: dict[int, _Lists] = {}
 
-    def decide(self, shape: PodShape) -> Decision:
-        """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search."""
+    def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
+        """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search.
+
+        ``barred`` nodes are rejected as given: on them, pods that wait for a node of their own count as there.
+        """
         plan = self._plan(shape)
-        found, evaluated, rejected, reasons = self._search(plan)
+        found, evaluated, rejected, reasons = self._search(plan, barred or {})
         if self._order:
             self.start = (self.start + evaluated) % len(self._order)
         if not found:
@@ -73,6 +76,13 @@ class ReferenceEngine:
         best = max(totals)
         ties = tuple(node for node, total in zip(found, totals, strict=True) if total == best)
         return Decision(self._choose(ties), tuple(found), evaluated, rejected, reasons, scores, totals, ties)
+
+    def rejection(self, shape: PodShape, node: int) -> Rejection | None:
+        """Return why a pod cannot go onto one node now, None when it can."""
+        plan = self._plan(shape)
+        reasons: Counter[str] = Counter()
+        plugin = self._reject(plan, node, [self._floor(spread) for spread in plan.plan.hard_spreads], reasons)
+        return Rejection(plugin, tuple(reasons), self._is_curable(plan.plan, node, plugin)) if plugin else None
 
     def place(self, shape: PodShape, node: int) -> None:
         """Put a pod onto a node, fitting or not."""
@@ -127,7 +137,25 @@ class ReferenceEngine:
 
     # -- filters --
 
-    def _search(self, plan: _Lists) -> tuple[list[int], int, dict[int, str], Counter[str]]:
+    def _is_curable(self, plan: ShapePlan, node: int, plugin: str) -> bool:
+        """Tell whether the end of other pods could admit a pod that a filter rejects."""
+        match plugin:
+            case "NodePorts":
+                return True
+            case "NodeResourcesFit":
+                return all(amount <= self._capacity[resource][node] for resource, amount in plan.requests)
+            case "PodTopologySpread":
+                # The first constraint that fails tells: a missing label stays missing.
+                floors = [self._floor(spread) for spread in plan.hard_spreads]
+                return self._spread_text(plan.hard_spreads, floors, node) == _SPREAD
+            case "InterPodAffinity":
+                return not plan.near or self._near_met(plan, node)
+            case _:
+                return False
+
+    def _search(
+        self, plan: _Lists, barred: Mapping[int, Rejection]
+    ) -> tuple[list[int], int, dict[int, str], Counter[str]]:
         """Return feasible nodes, how many were looked at, who rejected the others, and why."""
         total = len(self._order)
         wanted = rules.nodes_to_find(total, self.profile.percentage)
@@ -137,7 +165,11 @@ class ReferenceEngine:
         floors = [self._floor(spread) for spread in plan.plan.hard_spreads]
         for step in range(total):
             node = self._order[(self.start + step) % total]
-            plugin = self._reject(plan, node, floors, reasons)
+            if node in barred:
+                plugin = barred[node].plugin
+                reasons.update(barred[node].reasons)
+            else:
+                plugin = self._reject(plan, node, floors, reasons)
             if plugin:
                 rejected[node] = plugin
             elif len(found) == wanted:
