@@ -40,7 +40,7 @@ def deploy(platform: Platform, order: Order, *, progress: Progress) -> Deployed:
     spec asks, and what building the image and the platform raise.
     """
     started = time.perf_counter()
-    request, seconds, findings = prepare(platform, order, progress=progress)
+    request, seconds, findings = prepare(platform, order, progress=progress, foresee=True)
     deployed = platform.deploy(request, progress=progress)
     return replace(
         deployed,
@@ -52,9 +52,12 @@ def deploy(platform: Platform, order: Order, *, progress: Progress) -> Deployed:
 
 
 def prepare(
-    platform: Platform, order: Order, *, progress: Progress
+    platform: Platform, order: Order, *, progress: Progress, foresee: bool = False
 ) -> tuple[DeployRequest, dict[str, float], tuple[Finding, ...]]:
-    """Return what the platform is asked, the seconds each stage took, and what building the image told."""
+    """Return what the platform is asked, the seconds each stage took, and what building the image told.
+
+    With ``foresee`` the platform is first asked what it would refuse whatever the image is.
+    """
     started = time.perf_counter()
     _refuse_foreign(platform, order.spec)
     progress("reading the model")
@@ -71,8 +74,12 @@ def prepare(
     read_s = time.perf_counter() - started
     if not platform.capabilities.images:
         return request, {"inspect": read_s}, ()
+    if foresee and hasattr(platform, "foresee"):
+        progress("asking the cluster")
+        platform.foresee(kept.spec, force=order.force)  # Foresees
+    building = time.perf_counter()
     image, findings = _build(package, order, progress)
-    seconds = {"inspect": read_s, "image": time.perf_counter() - started - read_s}
+    seconds = {"inspect": read_s, "image": time.perf_counter() - building}
     beside = companions(kept, image) if kept.plan else ()
     return replace(request, image=image, companions=beside), seconds, findings
 

@@ -55,7 +55,7 @@ class Plan:
 def plan(platform: Platform, order: Order, *, progress: Progress) -> tuple[Plan, ...]:
     """Ask the cluster what deploying ``order`` would change. Raises what it would refuse."""
     refuse_without_manifests(platform)
-    request, _, _ = prepare(platform, order, progress=progress)
+    request, _, _ = prepare(platform, order, progress=progress, foresee=True)
     progress("asking the cluster")
     planned: tuple[Planned, ...] = platform.dry_run(request)  # type: ignore[attr-defined]  # Manifests, asked for above
     return tuple(map(_plan, planned))

@@ -25,7 +25,17 @@ from mlfn.function import (
 if TYPE_CHECKING:
     from mlfn_policies.warm import WarmTerms
 
-__all__ = ["Capabilities", "Connect", "DeployRequest", "KeepsWarm", "Manifests", "Planned", "Platform", "Progress"]
+__all__ = [
+    "Capabilities",
+    "Connect",
+    "DeployRequest",
+    "Foresees",
+    "KeepsWarm",
+    "Manifests",
+    "Planned",
+    "Platform",
+    "Progress",
+]
 
 
 class Progress(Protocol):
@@ -129,6 +139,13 @@ class Manifests(Protocol):
 
     def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
         """Have the API check them, change nothing, and return them as they are and as they would be stored."""
+
+
+class Foresees(Protocol):
+    """What a platform of images can do besides: refuse before one is built and pushed, which may take minutes."""
+
+    def foresee(self, spec: FunctionSpec, *, force: bool) -> None:
+        """Raise what ``deploy`` would raise whatever the image is; changes nothing."""
 
 
 class KeepsWarm(Protocol):

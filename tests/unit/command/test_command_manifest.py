@@ -209,3 +209,17 @@ def rendered(chart: Path, values: dict[str, Any]) -> list[dict[str, Any]]:
         )
         made += documents_in(re.sub(r"\{\{ ?(`\{\{`|- toYaml [^}]*|[^`}]*?) ?\}\}", expression, text))
     return made
+
+
+@pytest.mark.parametrize("platform", ["knative", "kubernetes"])
+@pytest.mark.parametrize("way", [(), ("--dry-run", "server")], ids=["deploy", "dry run"])
+def test_the_cluster_is_asked_before_an_image_is_built(
+    run: Any, model: Path, platform: str, way: tuple[str, ...]
+) -> None:
+    """No registry answers at these addresses: who builds first says so."""
+    nowhere = ("-r", "127.0.0.1:1/team", "--base", "127.0.0.1:1/base", "--kubeconfig", "/does/not/exist")
+    done = run("deploy", model, "--platform", platform, *nowhere, *way)
+    assert (done.code, done.err.splitlines()[0]) == (
+        2,
+        "error: no cluster is configured: /does/not/exist does not exist",
+    )

@@ -333,3 +333,19 @@ def test_a_deploy_says_who_can_reach_it(visibility: str, told: str, knative: Any
     request = DeployRequest(FunctionSpec("iris", visibility=visibility), package, image(GOOD))
     deployed = KnativePlatform(knative).deploy(request, progress=lambda stage: None)
     assert told in {each.what for each in deployed.findings}
+
+
+def test_what_would_be_refused_is_foreseen_without_an_image(
+    deploy: Any, platform: KnativePlatform, knative: Any
+) -> None:
+    platform.foresee(FunctionSpec("iris"), force=False)
+    with pytest.raises(InvalidInput, match="--env PORT"):
+        platform.foresee(FunctionSpec("iris", env={"PORT": "1"}), force=False)
+    assert knative.writes == []
+    deploy()
+    del knative.service()["metadata"]["labels"]
+    knative.writes.clear()
+    with pytest.raises(Conflict, match="not managed by mlfn"):
+        platform.foresee(FunctionSpec("iris"), force=False)
+    platform.foresee(FunctionSpec("iris"), force=True)
+    assert knative.writes == []

@@ -26,6 +26,7 @@ from mlfn.platforms.kube.companions import dressed, tend
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.evidence import Evidence
 from mlfn.platforms.kube.findings import finding
+from mlfn.platforms.kube.foresight import check_writable
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object, kind_of
 from mlfn.platforms.kube.labels import MANAGED
 from mlfn.platforms.kube.limits import CHECKED, read
@@ -76,11 +77,19 @@ class KnativePlatform:
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Make a revision of the request's image serve as ``spec.name``."""
-        notes = self._checked(request)
+        notes = self._checked(request.spec)
         deploy = Deploy(self._door, request, diagnose=self._evidence(), progress=progress)
         deployed, owner = deploy.run(service(request))
         notes += (_visibility(request, deployed.url), *self._tended(request, owner))
         return replace(deployed, findings=notes, warm=request.warm)
+
+    def foresee(self, spec: FunctionSpec, *, force: bool) -> None:
+        """Raise what a deploy would raise whatever the image is; changes nothing."""
+        self._checked(spec)
+        live = self._door.get(KNATIVE_SERVICE, spec.name)
+        if live is not None:
+            check_ours(live, force=force)
+        check_writable(self._door, KNATIVE_SERVICE, spec.name)
 
     def manifests(self, request: DeployRequest) -> tuple[Object, ...]:
         """Return the objects that a deploy would apply; asks nobody."""
@@ -88,7 +97,7 @@ class KnativePlatform:
 
     def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
         """Have the API check them, change nothing, and return them as they are and as they would be stored."""
-        self._checked(request)
+        self._checked(request.spec)
         live = self._door.get(KNATIVE_SERVICE, request.spec.name)
         if live is not None:
             check_ours(live, force=request.force)
@@ -155,14 +164,14 @@ class KnativePlatform:
         check_ours(found, force=False)
         remove_service(self._door, name, found["metadata"]["uid"])
 
-    def _checked(self, request: DeployRequest) -> tuple[Finding, ...]:
+    def _checked(self, spec: FunctionSpec) -> tuple[Finding, ...]:
         """Hold the settings against what the cluster allows. Raises InvalidInput with all that is wrong."""
-        found = check(request.spec, read(self._door, CHECKED))
+        found = check(spec, read(self._door, CHECKED))
         wrong = [each for each in found if each.severity is Severity.ERROR]
         if wrong:
             message = "; ".join(each.message for each in wrong)
             hints = tuple(dict.fromkeys(each.fix for each in wrong if each.fix))
-            raise InvalidInput(f"{request.spec.name} cannot be deployed so: {message}", hints=hints)
+            raise InvalidInput(f"{spec.name} cannot be deployed so: {message}", hints=hints)
         return found
 
     def _tended(self, request: DeployRequest, owner: Object) -> tuple[Finding, ...]:

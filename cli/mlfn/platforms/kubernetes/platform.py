@@ -27,6 +27,7 @@ from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.kube.door import ClusterDoor, Sight
 from mlfn.platforms.kube.evidence import Evidence
 from mlfn.platforms.kube.findings import finding
+from mlfn.platforms.kube.foresight import check_writable
 from mlfn.platforms.kube.kinds import DEPLOYMENT, EVENT, POD, REPLICA_SET, Object, kind_of
 from mlfn.platforms.kube.pod_logs import function_logs
 from mlfn.platforms.kube.pods import PORT
@@ -106,6 +107,12 @@ class KubernetesPlatform:
             findings=_notes(request.spec, self._door.namespace),
             image=request.image,
         )
+
+    def foresee(self, spec: FunctionSpec, *, force: bool) -> None:
+        """Raise what a deploy would raise whatever the image is; changes nothing."""
+        _check(spec)
+        check_ours(read_live(self._door, spec.name), force=force)
+        check_writable(self._door, DEPLOYMENT, spec.name)
 
     def manifests(self, request: DeployRequest) -> tuple[dict[str, Any], ...]:
         """Return the objects that a deploy would apply; asks nobody."""
