@@ -21,6 +21,7 @@ from mlfn_sim.kube.objects import HOSTNAME, Effect, NodeSpec, PodShape, PodTerm,
 __all__ = [
     "CPU",
     "MEMORY",
+    "REGION",
     "ZONE",
     "Catalog",
     "Matcher",

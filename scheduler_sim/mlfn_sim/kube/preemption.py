@@ -15,6 +15,7 @@ from mlfn_sim.kube.decisions import Rejection
 from mlfn_sim.kube.objects import PodShape, Selector
 
 __all__ = [
+    "CURABLE",
     "Budget",
     "Candidates",
     "Filters",
@@ -26,6 +27,8 @@ __all__ = [
     "victims_on",
 ]
 
+CURABLE = frozenset(("NodePorts", "NodeResourcesFit", "PodTopologySpread", "InterPodAffinity"))
+"""The filters whose rejection the end of a pod could lift."""
 _LEAST_CANDIDATES, _CANDIDATE_PERCENT = 100, 10
 _PRIORITY_OFFSET = 2**31
 """Added to every priority that is summed, so that one more victim never makes a sum smaller."""

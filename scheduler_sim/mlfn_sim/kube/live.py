@@ -1,0 +1,151 @@
+"""A cluster whose nodes come, go and change, over an engine whose nodes stay.
+
+The engine is made anew when nodes change, and gets the pods back; numbers of nodes that callers see are given out once
+and never again. Nodes keep the order that the scheduler's cache gives them: zones in turn, new ones last.
+Source: kubernetes v1.34, ``backend/cache/node_tree.go``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from mlfn_sim.kube.catalog import REGION, ZONE, Catalog
+from mlfn_sim.kube.decisions import Decision, Rejection
+from mlfn_sim.kube.objects import NodeSpec, PodShape
+from mlfn_sim.kube.preemption import Filters, Resident
+
+__all__ = ["Engine", "LiveCluster"]
+
+
+class Engine(Filters, Protocol):
+    """What a simulated scheduler needs of an engine."""
+
+    start: int
+    """Where the next search begins."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return the nodes and shapes."""
+
+    def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
+        """Return what the scheduler would do with a pod now."""
+
+
+class LiveCluster:
+    """Hold nodes, pods on them, and the engine that decides."""
+
+    def __init__(self, nodes: Iterable[NodeSpec], make: Callable[[tuple[NodeSpec, ...]], Engine]) -> None:
+        self._make = make
+        self._zones: dict[tuple[str, str], dict[str, NodeSpec]] = {}
+        self._residents: dict[str, dict[int, Resident]] = {}
+        self._numbers: dict[str, int] = {}
+        self._index: dict[str, int] = {}
+        for node in (given := tuple(nodes)):
+            self._insert(node)
+        self.engine = make(given)
+        self._reindex()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the name of every node there ever was, by its number."""
+        return tuple(self._numbers)
+
+    @property
+    def nodes(self) -> Sequence[NodeSpec]:
+        """Return the nodes that are there, as the engine numbers them."""
+        return self.engine.catalog.nodes
+
+    def number(self, index: int) -> int:
+        """Return the number of the node that the engine calls ``index``; -1 stays -1."""
+        return self._numbers[self.nodes[index].name] if index >= 0 else -1
+
+    def index(self, name: str) -> int | None:
+        """Return what the engine calls a node, None when it is not there."""
+        return self._index.get(name)
+
+    def residents(self, name: str) -> tuple[Resident, ...]:
+        """Return the pods on a node, in the order in which they came."""
+        return tuple(self._residents.get(name, {}).values())
+
+    def resident(self, pod: int, name: str) -> Resident:
+        """Return one pod on a node."""
+        return self._residents[name][pod]
+
+    def place(self, resident: Resident, name: str) -> None:
+        """Put a pod onto a node."""
+        self._residents[name][resident.pod] = resident
+        self.engine.place(resident.shape, self._index[name])
+
+    def note(self, resident: Resident, name: str) -> None:
+        """Replace what is known of a pod on a node; it holds what it held."""
+        self._residents[name][resident.pod] = resident
+
+    def remove(self, pod: int, name: str) -> Resident | None:
+        """Take a pod off a node, None when it is not there (any more)."""
+        found = self._residents.get(name, {}).pop(pod, None)
+        if found is not None:
+            self.engine.remove(found.shape, self._index[name])
+        return found
+
+    def add(self, node: NodeSpec) -> None:
+        """Add a node."""
+        if node.name in self._index:
+            raise ValueError(f"node {node.name!r} is there already")
+        self._insert(node)
+        self._rebuild()
+
+    def drop(self, name: str) -> tuple[NodeSpec, tuple[Resident, ...]]:
+        """Remove a node, and return it with the pods that were there."""
+        zone = self._zone_of(name)
+        node = self._zones[zone].pop(name)
+        if not self._zones[zone]:
+            del self._zones[zone]
+        gone = tuple(self._residents.pop(name).values())
+        self._rebuild()
+        return node, gone
+
+    def change(self, node: NodeSpec) -> NodeSpec:
+        """Replace what a node has, and return what it had; in another zone it is the newest."""
+        old, new = self._zone_of(node.name), _zone(node)
+        before = self._zones[old][node.name]
+        if old == new:
+            self._zones[old][node.name] = node
+        else:
+            del self._zones[old][node.name]
+            if not self._zones[old]:
+                del self._zones[old]
+            self._zones.setdefault(new, {})[node.name] = node
+        self._rebuild()
+        return before
+
+    def _insert(self, node: NodeSpec) -> None:
+        self._zones.setdefault(_zone(node), {})[node.name] = node
+        self._residents.setdefault(node.name, {})
+        self._numbers.setdefault(node.name, len(self._numbers))
+
+    def _zone_of(self, name: str) -> tuple[str, str]:
+        index = self._index.get(name)
+        if index is None:
+            raise ValueError(f"there is no node {name!r}")
+        return _zone(self.nodes[index])
+
+    def _rebuild(self) -> None:
+        members = [tuple(zone.values()) for zone in self._zones.values()]
+        longest = max(map(len, members), default=0)
+        # In the order of their turns, which is the order that the engine derives from it again.
+        ordered = tuple(zone[turn] for turn in range(longest) for zone in members if turn < len(zone))
+        start = self.engine.start
+        self.engine = self._make(ordered)
+        self.engine.start = start % len(ordered) if ordered else 0
+        self._reindex()
+        for name, there in self._residents.items():
+            for resident in there.values():
+                self.engine.place(resident.shape, self._index[name])
+
+    def _reindex(self) -> None:
+        self._index = {node.name: i for i, node in enumerate(self.nodes)}
+
+
+def _zone(node: NodeSpec) -> tuple[str, str]:
+    return node.labels.get(REGION, ""), node.labels.get(ZONE, "")
