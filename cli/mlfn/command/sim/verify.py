@@ -1,4 +1,4 @@
-"""`mlfn sim`: the simulator at the command line."""
+"""`mlfn sim verify`: recorded decisions against the simulator's."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from pathlib import Path
 
 import click
 
-from mlfn.command.options import CONTEXT, NearGroup, output_option
+from mlfn.command.options import output_option
 from mlfn.command.output import Format, print_data, say, table
-from mlfn.errors import CheckNotMet, InvalidInput
+from mlfn.command.sim.refusals import refusals
+from mlfn.errors import CheckNotMet
 
-__all__ = ["sim"]
-
-
-@click.group(cls=NearGroup, short_help="Compare recorded decisions with the simulator's.", context_settings=CONTEXT)
-def sim() -> None:
-    """Compare recorded decisions with the simulator's."""
+__all__ = ["verify"]
 
 
-@sim.command(short_help="Replay recordings and count the decisions that are equal.")
+@click.command(short_help="Replay recordings and count the decisions that are equal.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option(
     "--profile",
@@ -36,12 +32,9 @@ def verify(files: tuple[Path, ...], profile: Path | None, output: Format) -> Non
       mlfn sim verify recordings/*.json.gz -o json
     """
     import mlfn_sim.agreement
-    import mlfn_sim.errors
 
-    try:
+    with refusals():
         report = mlfn_sim.agreement.verify_files(files, profile)
-    except mlfn_sim.errors.RecordingError as error:
-        raise InvalidInput(str(error)) from error
     if output.is_data:
         print_data(report.as_json(), output)
     else:

@@ -1,0 +1,24 @@
+"""`mlfn sim`: the simulator at the command line. Each command has a module; all import the simulator late."""
+
+from __future__ import annotations
+
+import click
+
+from mlfn.command.options import CONTEXT, NearGroup
+from mlfn.command.sim.verify import verify
+
+__all__ = ["sim"]
+
+
+@click.group(cls=NearGroup, short_help="Ask a simulated cluster what a scheduler would do.", context_settings=CONTEXT)
+def sim() -> None:
+    """Ask a simulated cluster what a scheduler would do.
+
+    \b
+    Examples:
+      mlfn sim verify recordings/*.json.gz
+    """
+
+
+for command in (verify,):
+    sim.add_command(command)
