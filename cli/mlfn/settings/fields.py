@@ -22,6 +22,7 @@ from mlfn.settings.values import (
     number,
     object_annotations,
     object_labels,
+    object_name,
     path,
     secret_variables,
     size,
@@ -121,9 +122,9 @@ class FunctionSettings:
         "public",
         "who reaches it: all who reach the cluster's ingress (Knative's default), or only the cluster itself",
     )
-    service_account: str = setting(text("NAME", "a name"), "", "service account of the instances; unset, the default")
+    service_account: str = setting(object_name(), "", "service account of the instances; unset, the default")
     image_pull_secret: str = setting(
-        text("NAME", "a name"), "", "secret with which the cluster pulls the image; unset, the service account's"
+        object_name(), "", "secret with which the cluster pulls the image; unset, the service account's"
     )
     labels: Mapping[str, str] = setting(object_labels(), {}, "labels to put on the function's objects", key="label")
     annotations: Mapping[str, str] = setting(
@@ -215,7 +216,10 @@ class ClusterSettings:
     """The Kubernetes cluster behind the platforms knative and kubernetes."""
 
     namespace: str = setting(
-        text("NAMESPACE", "a namespace"), "", "namespace of the functions; unset, the context's", short="-n"
+        object_name("NAMESPACE", "a namespace", longest=63, dots=False),
+        "",
+        "namespace of the functions; unset, the context's",
+        short="-n",
     )
     context: str = setting(text("CONTEXT", "a context"), "", "context of the kubeconfig; unset, its current one")
     kubeconfig: str = setting(path(), "", "kubeconfig file; unset, KUBECONFIG, ~/.kube/config or the pod's account")

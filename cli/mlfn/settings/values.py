@@ -28,6 +28,7 @@ __all__ = [
     "number",
     "object_annotations",
     "object_labels",
+    "object_name",
     "path",
     "secret_variables",
     "show",
@@ -43,6 +44,7 @@ _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._A-Za-z0-9]{1,253}")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _OBJECT_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _LABEL = re.compile(r"([A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
 
@@ -190,6 +192,19 @@ def corrected_name(raw: str) -> str:
     if not words or not words[0].isalpha():
         words = f"model-{words}".strip("-")
     return words[:63].rstrip("-")
+
+
+def object_name(name: str = "NAME", what: str = "an object's name", *, longest: int = 253, dots: bool = True) -> Kind:
+    """Return the kind of names of a cluster's objects: what Kubernetes takes no other way is not sent."""
+    signs = "digits, '-' and '.'" if dots else "digits and '-'"
+    expects = f"{what} of lower-case letters, {signs}, at most {longest}"
+
+    def read(raw: str) -> str:
+        if len(raw) > longest or not _OBJECT_NAME.fullmatch(raw) or (not dots and "." in raw):
+            raise BadValue(f"expected {expects}")
+        return raw
+
+    return Kind(name, read, str, expects)
 
 
 def env_variables() -> Kind:

@@ -349,3 +349,11 @@ def test_what_would_be_refused_is_foreseen_without_an_image(
         platform.foresee(FunctionSpec("iris"), force=False)
     platform.foresee(FunctionSpec("iris"), force=True)
     assert knative.writes == []
+
+
+def test_a_service_of_somebody_else_is_said_to_be_so(deploy: Any, platform: KnativePlatform, knative: Any) -> None:
+    deploy()
+    for part in ("labels", "annotations"):
+        del knative.service()["metadata"][part]
+    with pytest.raises(Conflict, match="not managed by mlfn"):
+        platform.status("iris")

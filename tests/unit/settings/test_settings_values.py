@@ -14,6 +14,7 @@ from mlfn.settings.values import (
     flag,
     function_name,
     number,
+    object_name,
     size,
     whole,
 )
@@ -141,3 +142,19 @@ def test_environment_variables_want_a_name(raw: str) -> None:
 @given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True), st.text(max_size=20)))
 def test_environment_variables_shown_read_back(variables: dict[str, str]) -> None:
     assert env_variables().read(env_variables().show(variables)) == variables
+
+
+def test_names_of_a_clusters_objects_are_those_that_it_takes() -> None:
+    assert [object_name().read(name) for name in ("default", "7-up", "pull.team-a")] == [
+        "default",
+        "7-up",
+        "pull.team-a",
+    ]
+    for wrong in ("", "A_B", "team/pull", "-a", "a-", "a..b", "a" * 254):
+        with pytest.raises(BadValue, match="lower-case letters"):
+            object_name().read(wrong)
+    namespace = object_name("NAMESPACE", "a namespace", longest=63, dots=False)
+    assert namespace.read("a" * 63) == "a" * 63
+    for wrong in ("a.b", "a" * 64):
+        with pytest.raises(BadValue, match="at most 63"):
+            namespace.read(wrong)

@@ -28,9 +28,10 @@ from mlfn.platforms.kube.evidence import Evidence
 from mlfn.platforms.kube.findings import finding
 from mlfn.platforms.kube.foresight import check_writable
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, POD, REVISION, Object, kind_of
-from mlfn.platforms.kube.labels import MANAGED
+from mlfn.platforms.kube.labels import MANAGED, SPEC
 from mlfn.platforms.kube.limits import CHECKED, read
 from mlfn.platforms.kube.pod_logs import function_logs
+from mlfn.platforms.kube.records import own_annotations
 from mlfn.platforms.kube.ways_in import Request, send
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ class KnativePlatform:
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""
         found = self._service(name)
+        if SPEC not in own_annotations(found):
+            check_ours(found, force=False)
         label = f"{SERVICE_LABEL}={name}"
         revisions, pods = (own(self._door.list(kind, label), found) for kind in (REVISION, POD))
         told = status_of(found, revisions, pods, self.diagnose(name))

@@ -18,7 +18,7 @@ from mlfn.platforms.kube.failing import Diagnose, taken_back
 from mlfn.platforms.kube.kinds import DEPLOYMENT, HORIZONTAL_POD_AUTOSCALER, REPLICA_SET, Kind, Object, kind_of
 from mlfn.platforms.kube.records import is_managed
 from mlfn.platforms.kubernetes.changes import differs, locked, restored, with_replicas, without_hash
-from mlfn.platforms.kubernetes.manifests import KINDS, PLATFORM, selector
+from mlfn.platforms.kubernetes.manifests import KINDS, PLATFORM, selected, selector
 from mlfn.platforms.kubernetes.revisions import current, is_rolled_out, sets_of, told_apart
 from mlfn.platforms.kubernetes.waiting import overtaken, wait_until_made, wait_until_ready
 
@@ -190,10 +190,24 @@ def check_ours(live: Live, *, force: bool) -> None:
                 f"{what} belongs to the {owners[0]['kind']} {owners[0]['name']}, which would undo every change",
                 hints=("choose another --name", "or another namespace: -n NAMESPACE"),
             )
+        if kind is DEPLOYMENT and not _selects_ours(thing):
+            raise Conflict(
+                f"{what} is not managed by mlfn and cannot be taken over: which pods it selects can never be changed",
+                hints=("choose another --name", f"or delete it first: kubectl delete {_at(kind, metadata)}"),
+            )
         if not force and not (is_managed(thing) and PLATFORM in metadata["labels"]):
             raise Conflict(
                 f"{what} is not managed by mlfn", hints=("choose another --name", "or take it over with --force")
             )
+
+
+def _selects_ours(deployment: Object) -> bool:
+    wanted: object = {"matchLabels": selected(_name(deployment))}
+    return bool(deployment["spec"]["selector"] == wanted)
+
+
+def _at(kind: Kind, metadata: Object) -> str:
+    return f"{kind.resource} {metadata['name']} -n {metadata['namespace']}"
 
 
 def _back(before: Object, at: Object | None, count: int) -> Object:

@@ -24,7 +24,7 @@ from mlfn.platforms.kube.labels import FIELD_MANAGER, MANAGED_BY, NAME
 from mlfn.platforms.kube.pods import READY_PATH, pod_spec
 from mlfn.platforms.kube.records import function_annotations, function_labels
 
-__all__ = ["KINDS", "PLATFORM", "SELECTOR", "at_least_one", "beside", "objects", "scales", "selector"]
+__all__ = ["KINDS", "PLATFORM", "SELECTOR", "at_least_one", "beside", "objects", "scales", "selected", "selector"]
 
 PLATFORM = "mlfn.dev/platform"
 """Tells these pods from those of the same function on Knative, which carry mlfn's other labels as well."""
@@ -48,6 +48,11 @@ _PROBE = {"httpGet": {"path": READY_PATH, "port": "http1"}}
 def selector(name: str) -> str:
     """Return the label selector of everything that belongs to one function."""
     return f"{SELECTOR},{NAME}={name}"
+
+
+def selected(name: str) -> dict[str, str]:
+    """Return the labels by which a function's Deployment selects its pods."""
+    return {NAME: name, MANAGED_BY: FIELD_MANAGER, PLATFORM: "kubernetes"}
 
 
 def at_least_one(spec: FunctionSpec) -> FunctionSpec:
@@ -88,7 +93,7 @@ def _deployment(request: DeployRequest) -> Object:
             "progressDeadlineSeconds": _DEADLINE_S,
             # An instance goes only when the one that replaces it is ready.
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "25%"}},
-            "selector": {"matchLabels": _selected(spec)},
+            "selector": {"matchLabels": selected(spec.name)},
             "template": {
                 "metadata": {"labels": _labels(spec), "annotations": annotations},
                 "spec": _pod(spec, request.image),
@@ -126,7 +131,7 @@ def _pod(spec: FunctionSpec, image: ImageRef) -> Object:
 
 def _service(spec: FunctionSpec) -> Object:
     ports = [{"name": "http", "port": 80, "targetPort": "http1", "protocol": "TCP", "appProtocol": "http"}]
-    return {**_head(SERVICE, spec), "spec": {"type": "ClusterIP", "selector": _selected(spec), "ports": ports}}
+    return {**_head(SERVICE, spec), "spec": {"type": "ClusterIP", "selector": selected(spec.name), "ports": ports}}
 
 
 def _autoscaler(spec: FunctionSpec) -> Object:
@@ -147,7 +152,7 @@ def _budget(spec: FunctionSpec) -> Object:
     """Let a node be emptied, one instance at a time. Of a single instance a budget would keep the node from it."""
     return {
         **_head(POD_DISRUPTION_BUDGET, spec),
-        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": _selected(spec)}},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selected(spec.name)}},
     }
 
 
@@ -160,7 +165,3 @@ def _head(kind: Kind, spec: FunctionSpec) -> Object:
 
 def _labels(spec: FunctionSpec) -> dict[str, str]:
     return {**function_labels(spec), PLATFORM: "kubernetes"}
-
-
-def _selected(spec: FunctionSpec) -> dict[str, str]:
-    return {NAME: spec.name, MANAGED_BY: FIELD_MANAGER, PLATFORM: "kubernetes"}
