@@ -357,3 +357,23 @@ def test_a_service_of_somebody_else_is_said_to_be_so(deploy: Any, platform: Knat
         del knative.service()["metadata"][part]
     with pytest.raises(Conflict, match="not managed by mlfn"):
         platform.status("iris")
+
+
+def test_a_loser_that_was_ready_first_leaves_nothing_either(deploy: Any, knative: Any) -> None:
+    """Else a rollback of the winner would find it."""
+    deploy()
+
+    def other(number: int) -> None:
+        revision = knative.things.get(("Revision", "iris-00002"))
+        if number and revision and knative.service()["status"].get("latestReadyRevisionName") == "iris-00001":
+            revision["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+            knative.service()["status"]["latestReadyRevisionName"] = "iris-00002"
+            knative.before_sight = lambda number: None
+            changed = copy.deepcopy(knative.service())
+            changed["spec"]["template"]["metadata"]["name"] = "iris-00003"
+            knative.apply(changed)
+
+    knative.before_sight = other
+    with pytest.raises(Conflict, match=r"somebody else changed iris while iris-00002"):
+        deploy(BETTER)
+    assert knative.named("Revision") == ["iris-00001", "iris-00003"]

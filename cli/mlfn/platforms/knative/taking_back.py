@@ -13,7 +13,7 @@ from mlfn.platforms.knative.objects import as_applied
 from mlfn.platforms.knative.revisions import is_used, template_name
 from mlfn.platforms.knative.routing import remove_service
 from mlfn.platforms.knative.waiting import wait_until_seen
-from mlfn.platforms.kube.door import ClusterDoor
+from mlfn.platforms.kube.door import ClusterDoor, Selection
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, REVISION, Object
 
 __all__ = ["Change", "take_back"]
@@ -45,7 +45,7 @@ def take_back(door: ClusterDoor, change: Change) -> None:
         return
     try:
         if not change.is_ours(live):
-            _drop(door, change, live)
+            _drop(door, change, _passed_over(door, change, live))
         elif change.before is None:
             remove_service(door, change.name, live["metadata"]["uid"])
         else:
@@ -61,6 +61,20 @@ def _restore(door: ClusterDoor, change: Change, before: Object, live: Object) ->
     # Before Knative has seen what is wanted now, it would make the revision again.
     if wait_until_seen(door, stored, timeout_s=_RESTORED_S):
         _drop(door, change, stored)
+
+
+def _passed_over(door: ClusterDoor, change: Change, live: Object) -> Object:
+    """Wait, where somebody else's revision is to follow, until theirs is ready and nothing refers to ours any more.
+
+    Ours may be ready first. Left behind it would be what a rollback finds, and it never was meant to serve.
+    """
+    if change.revision in {template_name(live), *(each.get("revisionName") for each in live["spec"]["traffic"])}:
+        return live
+    for sight in door.watch(Selection(KNATIVE_SERVICE, fields=f"metadata.name={change.name}"), timeout_s=_RESTORED_S):
+        live = next(iter(sight.objects), live)
+        if not sight.objects or not is_used(live, change.revision):
+            break
+    return live
 
 
 def _drop(door: ClusterDoor, change: Change, live: Object) -> None:
