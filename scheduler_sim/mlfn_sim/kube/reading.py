@@ -60,6 +60,14 @@ class Reader:
                 found.append((meta.get("namespace") or "default", selector))
         return tuple(found)
 
+    def owner(self, item: Any) -> tuple[str, str, Selector]:
+        """Return name, namespace and selector of a ReplicaSet, StatefulSet or ReplicationController."""
+        meta = self._metadata(item, str(item.get("kind")) if isinstance(item, dict) else "owner")
+        chosen = self._mapping(_get(item, "spec"), "selector")
+        plain = item.get("kind") == "ReplicationController"  # a map of labels; the others have a full selector
+        selector = pairs_selector(chosen) if plain else self._selector(chosen)
+        return meta["name"], meta.get("namespace") or "default", selector
+
     def node(self, item: Any) -> NodeSpec:
         """Return one node."""
         meta = self._metadata(item, "Node")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mlfn.command.options import CONTEXT, NearGroup
+from mlfn.command.sim.cluster import generate, import_cluster
 from mlfn.command.sim.verify import verify
 
 __all__ = ["sim"]
@@ -16,9 +17,11 @@ def sim() -> None:
 
     \b
     Examples:
+      mlfn sim import --nodes nodes.json --pods pods.json -o cluster.parquet
+      mlfn sim generate --nodes 5000 --shape zones -o cluster.parquet
       mlfn sim verify recordings/*.json.gz
     """
 
 
-for command in (verify,):
+for command in (import_cluster, generate, verify):
     sim.add_command(command)
