@@ -96,7 +96,7 @@ def exit_codes() -> Iterator[str]:
         (str(kind.exit_code), f"`{kind.kind}`", (inspect.getdoc(kind) or "").splitlines()[0])
         for kind in sorted(kinds, key=lambda kind: kind.exit_code)
     ]
-    rows += [(str(INTERRUPTED), "", "Interrupted with Ctrl-C.")]
+    rows += [(str(INTERRUPTED), "", "Interrupted with Ctrl-C, or with SIGTERM as pipelines do.")]
     yield from _table(("code", "kind", "meaning"), rows)
     yield ""
     yield "An answer of a function decides how `mlfn invoke` exits: 2 when the request is refused (4xx), 5 when it took"

@@ -14,7 +14,7 @@
     ├── Unreachable         10   platform or registry
     └── Conflict            11   someone else's object, or a concurrent change
 
-Interrupted (Ctrl-C) exits with 130. Doors turn foreign exceptions into these with ``from``; nobody below the command
+Interrupted (Ctrl-C, SIGTERM) exits with 130. Doors turn foreign exceptions into these with ``from``; nobody below the command
 line prints or exits.
 """
 

@@ -245,11 +245,12 @@ def test_a_model_that_needs_more_memory_than_allowed_is_not_deployed(cli: Any, h
     assert cli.left_behind() == []
 
 
-def test_ctrl_c_while_a_model_loads_leaves_nothing(cli: Any, slow_to_load: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupt_while_a_model_loads_leaves_nothing(cli: Any, slow_to_load: Path, number: int) -> None:
     cli.json("local", "up")
     deploying = cli.start("deploy", slow_to_load)
     cli.wait_for(lambda: any((cli.state / "models").iterdir()) or deploying.poll() is not None)
-    deploying.send_signal(signal.SIGINT)
+    deploying.send_signal(number)
     out, err = deploying.communicate(timeout=30)
     assert (deploying.returncode, out) == (130, "")
     assert err.strip() == "interrupted"

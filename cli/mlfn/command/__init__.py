@@ -12,7 +12,7 @@ import sys
 
 # The built-in half of signal: the other imports enum and with it 5 ms in which Ctrl-C ends in a traceback. typing, for
 # the same reason, is for the type checker only.
-from _signal import SIG_IGN, SIGINT, signal  # type: ignore[import-not-found]  # in no stub
+from _signal import SIG_IGN, SIGINT, SIGTERM, signal  # type: ignore[import-not-found]  # in no stub
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,9 @@ _INTERRUPTED = 130
 
 def mlfn() -> NoReturn:
     """Run the command line and exit."""
+    # SIGTERM is how a pipeline cancels a job: what a command has begun is taken back as after Ctrl-C.
     signal(SIGINT, _interrupt)
+    signal(SIGTERM, _interrupt)
     _open_standard_streams()
     from mlfn.command.main import main, report_bug
 
@@ -34,6 +36,7 @@ def mlfn() -> NoReturn:
     code = main(sys.argv[1:])
     # The work is done and told: Ctrl-C while Python takes itself apart must not change the answer.
     signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, SIG_IGN)
     sys.exit(code)
 
 

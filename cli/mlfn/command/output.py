@@ -193,18 +193,19 @@ def stages() -> Iterator[Progress]:
 
 @contextmanager
 def outcome_stands() -> Iterator[None]:
-    """Ignore Ctrl-C while an outcome is told: what has been changed must not be reported as interrupted."""
-    from signal import SIG_DFL, SIG_IGN, SIGINT, signal
+    """Ignore Ctrl-C and SIGTERM while an outcome is told: what has been changed must not be reported as interrupted."""
+    from signal import SIG_DFL, SIG_IGN, SIGINT, SIGTERM, signal
     from threading import current_thread, main_thread
 
     if current_thread() is not main_thread():  # only that one is interrupted
         yield
         return
-    before = signal(SIGINT, SIG_IGN)
+    before = {number: signal(number, SIG_IGN) for number in (SIGINT, SIGTERM)}
     try:
         yield
     finally:
-        signal(SIGINT, before or SIG_DFL)
+        for number, handler in before.items():
+            signal(number, handler or SIG_DFL)
 
 
 class _ProgressLine:
