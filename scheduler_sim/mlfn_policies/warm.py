@@ -220,7 +220,9 @@ def _planned(terms: WarmTerms, chosen: Choice, reason: str, rest: tuple[Choice, 
 def _reason(chosen: Choice, terms: WarmTerms, wish: WarmWish) -> str:
     match chosen.method:
         case Method.NONE if terms.always_warm >= wish.instances:
-            return "nothing goes to zero here" if not terms.to_zero else f"min-scale {terms.min_scale} keeps them already"
+            return (
+                "nothing goes to zero here" if not terms.to_zero else f"min-scale {terms.min_scale} keeps them already"
+            )
         case Method.NONE:
             return f"the last instance stays {terms.stay_s:g} s, long enough for a request each {wish.gap_s:g} s"
         case Method.MIN_SCALE:
