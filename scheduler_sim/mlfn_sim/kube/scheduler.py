@@ -11,7 +11,7 @@ after its grace time whatever the kubelet does.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlfn_policies.kube_queue import LEFTOVER_CHECK_US, next_flush_us
@@ -53,6 +53,10 @@ def _no_time(_: Cycle) -> int:
     return 0
 
 
+def _first(found: Sequence[Victims]) -> Victims:
+    return found[0]
+
+
 @dataclass(frozen=True, slots=True)
 class SchedulerSettings:
     """Say how a scheduler works beside its decisions."""
@@ -64,6 +68,8 @@ class SchedulerSettings:
     grace_us: int = 0
     """How long a deleted pod goes on to hold its node."""
     budgets: tuple[Budget, ...] = ()
+    pick: Callable[[Sequence[Victims]], Victims] = _first
+    """Takes one of the candidates for preemption that hurt equally little."""
     reports_failures: bool = True
     """A pod without a node is told so through the API, before the next cycle, when the reason is new."""
 
@@ -260,8 +266,8 @@ class KubeScheduler:
         plan.tried = len(search.nodes)
         least = best(found)
         if least:
-            plan.victims = least[0]
-            plan.on = self.cluster.nodes[least[0].node].name
+            plan.victims = self.settings.pick(least)
+            plan.on = self.cluster.nodes[plan.victims.node].name
         return plan
 
     def _ends_for(self, held: _Held) -> bool:
