@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from mlfn.errors import Conflict, DeployFailed, InvalidInput, TimedOut
+from mlfn.errors import Conflict, DeployFailed, InvalidInput, TimedOut, Unreachable
 from mlfn.function import Deployed, FunctionSpec, ImageRef, Traffic
 from mlfn.models import open_model
 from mlfn.platforms import DeployRequest, Progress
 from mlfn.platforms.knative.platform import KnativePlatform
+from mlfn.platforms.kube.door import Selection
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE
 
 GOOD, BETTER, BAD = (f"sha256:{digit * 64}" for digit in "123")
@@ -377,3 +378,14 @@ def test_a_loser_that_was_ready_first_leaves_nothing_either(deploy: Any, knative
     with pytest.raises(Conflict, match=r"somebody else changed iris while iris-00002"):
         deploy(BETTER)
     assert knative.named("Revision") == ["iris-00001", "iris-00003"]
+
+
+def test_a_function_that_never_was_ready_is_not_asked_but_told_why(
+    deploy: Any, platform: KnativePlatform, knative: Any
+) -> None:
+    knative.failures[image(BAD).pinned] = "missing_secret"
+    deploy(BAD, wait=False)
+    for _ in knative.watch(Selection(KNATIVE_SERVICE), timeout_s=3.0):  # Knative does its part
+        pass
+    with pytest.raises(Unreachable, match=r"no revision of iris is ready: .*secret"):
+        platform.invoke("iris", "/", b"", {}, 1.0)

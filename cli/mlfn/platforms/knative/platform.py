@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mlfn.errors import InvalidInput, MlfnError, NotFound
+from mlfn.errors import InvalidInput, MlfnError, NotFound, Unreachable
 from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatus, LogLine, Severity, Traffic
 from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, planned
@@ -130,6 +130,8 @@ class KnativePlatform:
     ) -> Answer:
         """Send ``POST path`` to a function, or to one of its tags, by the first way that leads there."""
         found = self._service(name)
+        if serving(found) is None:
+            raise self._not_ready(name)
         if tag:
             found = seen_by_tag(found, tag)
         return send(ways(self._door, found, self._ingress), Request(path, body, headers, timeout_s))
@@ -193,6 +195,15 @@ class KnativePlatform:
                 hints=("which there are: mlfn list --platform knative", "-n names another namespace"),
             )
         return found
+
+    def _not_ready(self, name: str) -> Unreachable:
+        """Return why nothing serves yet: what an ingress answers to that is about a host that it does not know."""
+        found = self.diagnose(name)
+        why = "; ".join(each.message for each in found) or "it is starting"
+        hints = tuple(dict.fromkeys(each.fix for each in found if each.fix))
+        return Unreachable(
+            f"no revision of {name} is ready: {why}", hints=(*hints, f"mlfn describe {name}  # tells when one is")
+        )
 
     def _evidence(self) -> Evidence:
         return Evidence(self._door, _is_of)
