@@ -34,6 +34,8 @@ def status_document(warm: WarmStatus) -> dict[str, object]:
 
 def status_line(warm: WarmStatus) -> str:
     """Say in a line how a function is kept warm."""
+    if not (warm.period_s or warm.always or warm.asked in ("off", "auto")):
+        return f"only while `mlfn warm run` runs: nothing of the platform sends the pings every {warm.asked}"
     if not warm.period_s:
         kept = f"always {warm.always} instance{'s' if warm.always > 1 else ''}" if warm.always else "no"
         return f"{kept} ({warm.asked})" if warm.asked != "off" else kept

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from mlfn.command.warm_words import status_line
+from mlfn.function import WarmStatus
+
 
 @pytest.fixture
 def local(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +72,9 @@ def test_a_platform_that_keeps_nothing_warm_says_so(run: Any, world: Any, model:
 def test_a_name_that_is_not_there_offers_the_nearest(run: Any, world: Any, model: Path) -> None:
     run("deploy", model)
     assert "echo" in run("warm", "status", "ecko").err
+
+
+def test_pings_that_nothing_of_the_platform_sends_are_not_called_off() -> None:
+    assert status_line(WarmStatus("off")) == "no"
+    assert "only while `mlfn warm run` runs" in status_line(WarmStatus("45s"))
+    assert status_line(WarmStatus("45s", always=1)) == "always 1 instance (45s)"
