@@ -59,3 +59,39 @@ def test_a_write_that_fails_is_told(run: Any, tmp_path: Path) -> None:
     outcome = run("sim", "generate", "--nodes", "1", "-o", tmp_path / "none" / "c.arrow")
     assert outcome.code == 1
     assert "c.arrow: cannot be written: No such file or directory" in outcome.err
+
+
+def clustered(tmp_path: Path, *pods: object) -> Path:
+    """Write a cluster as JSON."""
+    path = tmp_path / "cluster.json"
+    path.write_text(json.dumps({"nodes": [NODE], "bound": [], "pods": pods, "services": []}))
+    return path
+
+
+def waiting(name: str, cpu: str) -> dict[str, Any]:
+    """Return a pod that waits."""
+    container = {"name": "c", "resources": {"requests": {"cpu": cpu}}}
+    return {"kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+
+
+def test_explain_as_a_page(run: Any, tmp_path: Path) -> None:
+    outcome = run("sim", "explain", clustered(tmp_path, waiting("p", "5")), "--pod", "p")
+    assert outcome.code == 0
+    assert "default/p fits nowhere: 0/1 nodes are available: 1 Insufficient cpu." in outcome.out
+    assert "n0 (Insufficient cpu): 1000m more cpu on n0 (or the pod asking 4000m instead of 5000m)" in outcome.out
+
+
+def test_explain_as_a_document_with_a_picture(run: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "why.svg"
+    told = run(
+        "sim", "explain", clustered(tmp_path, waiting("p", "1")), "--pod", "p", "--picture", picture, "-o", "json"
+    )
+    assert told.json["schema"] == "mlfn.explanation/v1"
+    assert (told.json["chosen"], told.json["feasible"]) == ("n0", 1)
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_explain_refuses_a_pod_that_is_not_there(run: Any, tmp_path: Path) -> None:
+    outcome = run("sim", "explain", clustered(tmp_path, waiting("p", "1")), "--pod", "x")
+    assert outcome.code == 2
+    assert "there is no pod 'x'; there are p, for instance" in outcome.err

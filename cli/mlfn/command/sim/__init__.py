@@ -6,6 +6,7 @@ import click
 
 from mlfn.command.options import CONTEXT, NearGroup
 from mlfn.command.sim.cluster import generate, import_cluster
+from mlfn.command.sim.explain import explain
 from mlfn.command.sim.verify import verify
 
 __all__ = ["sim"]
@@ -19,9 +20,10 @@ def sim() -> None:
     Examples:
       mlfn sim import --nodes nodes.json --pods pods.json -o cluster.parquet
       mlfn sim generate --nodes 5000 --shape zones -o cluster.parquet
+      mlfn sim explain cluster.parquet --pod flowers-1
       mlfn sim verify recordings/*.json.gz
     """
 
 
-for command in (import_cluster, generate, verify):
+for command in (import_cluster, generate, explain, verify):
     sim.add_command(command)
