@@ -7,6 +7,7 @@ module with the names of :class:`~mlfn_sim.agreement_values.Kind` and one entry 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mlfn_sim import kpa
@@ -21,13 +22,13 @@ KINDS: tuple[Kind, ...] = (kpa, STEPS, SCORES)
 """The kinds of recordings, asked in this order."""
 
 
-def verify_files(paths: Sequence[Path], profile: Path | None = None) -> AgreementReport:
+def verify_files(paths: Sequence[Path], profile: Path | None = None, engine: str = "reference") -> AgreementReport:
     """Replay each file and report how much is equal. Raises RecordingError for the first that cannot be read.
 
     ``profile`` is the configuration to replay with, for the kinds that have one; the default is the file beside each
-    recording.
+    recording. ``engine`` is ``reference`` or ``fast``, for the kinds that have two.
     """
-    return AgreementReport(tuple(_verify(read(path, profile)) for path in paths))
+    return AgreementReport(tuple(_verify(replace(read(path, profile), engine=engine)) for path in paths))
 
 
 def _verify(recording: Recording) -> FileResult:

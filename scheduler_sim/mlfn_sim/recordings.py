@@ -33,6 +33,8 @@ class Recording:
     path: Path
     document: object
     profile: Path | None = None
+    engine: str = "reference"
+    """Which engine replays it, for the kinds that have two."""
 
 
 def read(path: Path, profile: Path | None = None) -> Recording:

@@ -13,21 +13,24 @@ import pytest
 
 from mlfn_sim.agreement import verify_files
 from mlfn_sim.errors import RecordingError
+from mlfn_sim.kube.engine import ENGINES
 
 DATA = Path(__file__).parents[1] / "data" / "kube_scheduler"
 STEPS = DATA / "decisions.json.gz"
 SCORES = sorted(path for path in DATA.glob("*.json.gz") if path != STEPS)
 
 
-def test_every_recorded_step_is_reproduced() -> None:
-    (result,) = verify_files([STEPS]).results
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_recorded_step_is_reproduced(engine: str) -> None:
+    (result,) = verify_files([STEPS], engine=engine).results
     assert (result.kind, result.cases) == ("kube-scheduler steps", 10)
     assert (result.decisions, result.equal_decisions) == (2050, 2050)
     assert (result.rows, result.equal_rows, result.first_difference) == (59840, 59840, None)
 
 
-def test_every_recorded_score_is_reproduced() -> None:
-    report = verify_files(SCORES)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_recorded_score_is_reproduced(engine: str) -> None:
+    report = verify_files(SCORES, engine=engine)
     assert len(report.results) == 17
     assert report.agrees
     assert sum(result.decisions for result in report.results) == 1928

@@ -25,10 +25,10 @@ from mlfn_sim.errors import RecordingError
 from mlfn_sim.kube.catalog import Catalog
 from mlfn_sim.kube.configuration import read_profile
 from mlfn_sim.kube.decisions import Decision, unschedulable_text
+from mlfn_sim.kube.engine import make_engine
 from mlfn_sim.kube.objects import NodeSpec, Pod
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.reading import Reader
-from mlfn_sim.kube.reference import ReferenceEngine
 from mlfn_sim.recordings import Item, Recording
 
 __all__ = ["SCORES", "STEPS", "ScoresKind", "StepsKind"]
@@ -55,7 +55,7 @@ class StepsKind:
         profile = _profile(recording)
         for i, value in enumerate(recording.document):
             item = Item(recording.path, f"item {i}", value)
-            replay = _Replay(recording.path, item, profile)
+            replay = _Replay(recording.path, item, profile, recording.engine)
             steps = item.items("steps")
             pods = item.items("pods")
             if len(steps) != len(pods):
@@ -77,7 +77,7 @@ class ScoresKind:
     def compare(self, recording: Recording) -> Iterator[Case]:
         """Yield one case."""
         item = Item(recording.path, "the recording", recording.document)
-        replay = _Replay(recording.path, item, _profile(recording))
+        replay = _Replay(recording.path, item, _profile(recording), recording.engine)
         companion = _beside(recording.path, ".out.jsonl.gz")
         pods, lines = item.items("pods"), _lines(companion)
         if len(pods) != len(lines):
@@ -93,7 +93,7 @@ STEPS, SCORES = StepsKind(), ScoresKind()
 class _Replay:
     """Replay one cluster and count."""
 
-    def __init__(self, path: Path, item: Item, profile: Profile) -> None:
+    def __init__(self, path: Path, item: Item, profile: Profile, engine: str) -> None:
         document = item.document
         reader = Reader(path)
         self._reader = Reader(path, reader.services(document.get("services") or ()))
@@ -101,7 +101,7 @@ class _Replay:
         self._names = [node.name for node in nodes]
         self._index = _index(path, nodes)
         catalog = Catalog(nodes, profile.hard_affinity_weight, profile.default_spreads)
-        self._engine = ReferenceEngine(catalog, profile)
+        self._engine = make_engine(engine, catalog, profile)
         self._counts = [0, 0, 0, 0]
         self._first: dict[str, object] | None = None
         for each in document.get("bound") or ():

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from mlfn_policies import kube_scores as rules
-from mlfn_sim.kube.catalog import CPU, MEMORY, Catalog, ShapePlan, SpreadPlan, TermPlan, Verdict, untolerated
+from mlfn_sim.kube.catalog import CPU, MEMORY, Catalog, ShapePlan, SpreadPlan, TermPlan, Verdict
 from mlfn_sim.kube.decisions import Decision, Rejection
-from mlfn_sim.kube.objects import PodShape
+from mlfn_sim.kube.engine import Batch, Outcome
+from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.profile import Profile
+from mlfn_sim.kube.reasons import AFFINITY, ANTI_AFFINITY, KEPT_OUT, SPREAD, TEXT, taint_text
 
 __all__ = ["ReferenceEngine", "first_of"]
 
@@ -22,12 +26,6 @@ _STATIC = {
     Verdict.TAINT: "TaintToleration",
     Verdict.NODE_AFFINITY: "NodeAffinity",
 }
-_TEXT = {
-    "NodeUnschedulable": "node(s) were unschedulable",
-    "NodeAffinity": "node(s) didn't match Pod's node affinity/selector",
-    "NodePorts": "node(s) didn't have free ports for the requested pod ports",
-}
-_SPREAD = "node(s) didn't match pod topology spread constraints"
 _Columns = dict[str, list[int]]
 
 
@@ -40,15 +38,19 @@ class ReferenceEngine:
     """Hold the state of a cluster and decide for one pod after another."""
 
     def __init__(self, catalog: Catalog, profile: Profile, choose: Callable[[Sequence[int]], int] = first_of) -> None:
-        count = len(catalog.nodes)
-        self.catalog = catalog
         self.profile = profile
         self.start = 0
         """Where the next search begins, in the snapshot's order."""
-        self.pods = [0] * count
         self._choose = choose
+        self._settle(catalog)
+
+    def _settle(self, catalog: Catalog) -> None:
+        count = len(catalog.nodes)
+        self.catalog = catalog
+        self.pods = [0] * count
         self._order: list[int] = catalog.order.tolist()
         self._allowed: list[int] = catalog.allowed_pods.tolist()
+        self._position = {node: p for p, node in enumerate(self._order)}
         self._capacity = [row.tolist() for row in catalog.allocatable]
         self._used = [[0] * count for _ in catalog.allocatable]
         self._assumed_cpu = [0] * count
@@ -66,6 +68,7 @@ class ReferenceEngine:
         ``barred`` nodes are rejected as given: on them, pods that wait for a node of their own count as there.
         """
         plan = self._plan(shape)
+        self.start %= max(1, len(self._order))
         found, evaluated, rejected, reasons = self._search(plan, barred or {})
         if self._order:
             self.start = (self.start + evaluated) % len(self._order)
@@ -75,7 +78,8 @@ class ReferenceEngine:
         totals = [sum(column) for column in zip(*scores.values(), strict=True)] or [0] * len(found)
         best = max(totals)
         ties = tuple(node for node, total in zip(found, totals, strict=True) if total == best)
-        return Decision(self._choose(ties), tuple(found), evaluated, rejected, reasons, scores, totals, ties)
+        chosen = self._choose(sorted(ties, key=self._position.__getitem__))
+        return Decision(chosen, tuple(found), evaluated, rejected, reasons, scores, totals, ties)
 
     def rejection(self, shape: PodShape, node: int) -> Rejection | None:
         """Return why a pod cannot go onto one node now, None when it can."""
@@ -91,6 +95,34 @@ class ReferenceEngine:
     def remove(self, shape: PodShape, node: int) -> None:
         """Take a pod off a node."""
         self._change(shape, node, -1)
+
+    def run(self, batch: Batch) -> Outcome:
+        """Decide and place one pod after another."""
+        placed: list[tuple[PodShape, int]] = []
+        columns: list[tuple[int, int, int]] = []
+        for step in batch.steps.tolist():
+            if step >= 0:
+                decision = self.decide(batch.shapes[step])
+                placed.append((batch.shapes[step], decision.chosen))
+                columns.append((decision.chosen, len(decision.ties), self.start))
+                if decision.chosen >= 0:
+                    self.place(*placed[-1])
+            elif placed[-1 - step][1] >= 0:
+                self.remove(*placed[-1 - step])
+                placed[-1 - step] = placed[-1 - step][0], -1
+        table = np.array(columns, np.int32).reshape(-1, 3)
+        return Outcome(table[:, 0], table[:, 1], table[:, 2])
+
+    def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
+        """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
+        old, there = self.catalog, dict(zip((node.name for node in self.catalog.nodes), self._shapes, strict=True))
+        self._settle(Catalog(nodes, old.hard_affinity_weight, old.default_spreads))
+        for plan in old.plans:
+            self.catalog.plan(plan.shape)
+        for i, node in enumerate(nodes):
+            for s, pods in there.get(node.name, Counter()).items():
+                for _ in range(pods):
+                    self.place(old.plans[s].shape, i)
 
     def _change(self, shape: PodShape, node: int, sign: int) -> None:
         plan = self._plan(shape).plan
@@ -147,7 +179,7 @@ class ReferenceEngine:
             case "PodTopologySpread":
                 # The first constraint that fails tells: a missing label stays missing.
                 floors = [self._floor(spread) for spread in plan.hard_spreads]
-                return self._spread_text(plan.hard_spreads, floors, node) == _SPREAD
+                return self._spread_text(plan.hard_spreads, floors, node) == SPREAD
             case "InterPodAffinity":
                 return not plan.near or self._near_met(plan, node)
             case _:
@@ -184,10 +216,10 @@ class ReferenceEngine:
         verdict = lists.verdict[node]
         if verdict:
             plugin = _STATIC[verdict]
-            reasons[_TEXT.get(plugin) or self._taint_text(plan.shape, node)] += 1
+            reasons[TEXT.get(plugin) or taint_text(plan.shape, self.catalog.nodes[node])] += 1
             return plugin
         if plan.ports and self._port_taken(plan, node):
-            reasons[_TEXT["NodePorts"]] += 1
+            reasons[TEXT["NodePorts"]] += 1
             return "NodePorts"
         short = self._short_of(plan, node)
         if short:
@@ -203,11 +235,6 @@ class ReferenceEngine:
             reasons[text] += 1
             return "InterPodAffinity"
         return ""
-
-    def _taint_text(self, shape: PodShape, node: int) -> str:
-        taint = untolerated(shape, self.catalog.nodes[node])
-        assert taint is not None
-        return f"node(s) had untolerated taint {{{taint.key}: {taint.value}}}"
 
     def _port_taken(self, plan: ShapePlan, node: int) -> bool:
         taken = [port for port, count in self._ports[node].items() if count]
@@ -239,18 +266,18 @@ class ReferenceEngine:
         for spread, floor in zip(spreads, floors, strict=True):
             value = self._value(spread.topology, node)
             if value < 0:
-                return f"{_SPREAD} (missing required label)"
+                return f"{SPREAD} (missing required label)"
             if self._counts[spread.tally][value] + spread.matches_itself - floor > spread.max_skew:
-                return _SPREAD
+                return SPREAD
         return ""
 
     def _affinity_text(self, plan: ShapePlan, node: int) -> str:
         if plan.near and not self._near_met(plan, node):
-            return "node(s) didn't match pod affinity rules"
+            return AFFINITY
         if any(self._read(rule, node) > 0 for rule in plan.away):
-            return "node(s) didn't match pod anti-affinity rules"
+            return ANTI_AFFINITY
         if any(self._read(rule, node) > 0 for rule in plan.kept_out):
-            return "node(s) didn't satisfy existing pods anti-affinity rules"
+            return KEPT_OUT
         return ""
 
     def _near_met(self, plan: ShapePlan, node: int) -> bool:
