@@ -116,7 +116,7 @@ class ReferenceEngine:
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
         """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
         old, there = self.catalog, dict(zip((node.name for node in self.catalog.nodes), self._shapes, strict=True))
-        self._settle(Catalog(nodes, old.hard_affinity_weight, old.default_spreads))
+        self._settle(old.with_nodes(nodes))
         for plan in old.plans:
             self.catalog.plan(plan.shape)
         for i, node in enumerate(nodes):
@@ -370,7 +370,8 @@ class ReferenceEngine:
         keyed = [node for node in found if plan.spread_keyed[node]]
         weights = []
         for spread in plan.soft_spreads:
-            values = {self._value(spread.topology, node) for node in keyed} - {-1}
+            # The default constraints score nodes without the key too: for those it is one more value.
+            values = {self._value(spread.topology, node) for node in keyed}
             weights.append(rules.spread_weight(len(keyed) if spread.is_hostname else len(values)))
         raws = {node: self._spread_raw(plan, node, weights) for node in keyed}
         least, most = (min(raws.values()), max(raws.values())) if raws else (0, 0)

@@ -170,7 +170,7 @@ def _has_rare_rules(shapes: Shapes, s: int) -> bool:
 def search(cluster: Cluster, room: Room, s: int, start: int) -> tuple[int, int]:
     """Find feasible positions from ``start`` on; return how many, and how many were looked at.
 
-    Arrays are taken out of the tuples before the loop: an access inside copies the tuple, which costs 200 times all else.
+    Arrays are taken out before the loop: reading a tuple inside it copies the tuple, which costs 200 times all else.
     """
     shapes, basic, barred = cluster.shapes, cluster.nodes.basic, cluster.nodes.barred
     verdict, row = shapes.verdict, shapes.facts[s, 0]
@@ -317,7 +317,7 @@ def _find_weights(cluster: Cluster, room: Room, s: int, n: int) -> None:
     for i in range(first, end):
         room.mark[0] += 1
         mark = room.mark[0]
-        topology, hostname, domains = rows[i, 1], rows[i, 3] != 0, 0
+        topology, hostname, domains, without = rows[i, 1], rows[i, 3] != 0, 0, 0
         for j in range(n):
             p = found[j]
             if not keyed[p]:
@@ -325,10 +325,12 @@ def _find_weights(cluster: Cluster, room: Room, s: int, n: int) -> None:
             v = value[topology, p]
             if hostname:
                 domains += 1
-            elif v >= 0 and seen[v] != mark:
+            elif v < 0:
+                without = 1  # only default constraints keep nodes without the key: for those it is one more value
+            elif seen[v] != mark:
                 seen[v] = mark
                 domains += 1
-        room.weights[i - first] = rules.spread_weight(domains)
+        room.weights[i - first] = rules.spread_weight(domains + without)
 
 
 @compiled
