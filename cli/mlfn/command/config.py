@@ -11,6 +11,7 @@ from mlfn.command.output import Format, print_data, say, table
 from mlfn.errors import Conflict, InvalidInput
 from mlfn.nearest import did_you_mean
 from mlfn.settings import FIELDS, Field, Resolved, resolve_here
+from mlfn.settings.values import without_login
 
 __all__ = ["config"]
 
@@ -99,7 +100,7 @@ def _document(resolved: Resolved) -> dict[str, object]:
     values = [
         {
             "key": key,
-            "value": resolved.value(key),
+            "value": _without_login(resolved.value(key)),
             "default": field.default,
             "unit": field.unit,
             "origin": resolved.origins[key].kind,
@@ -112,7 +113,12 @@ def _document(resolved: Resolved) -> dict[str, object]:
 
 
 def _shown(resolved: Resolved, field: Field) -> str:
-    return field.kind.show(resolved.value(field.key))
+    return field.kind.show(_without_login(resolved.value(field.key)))
+
+
+def _without_login(value: object) -> object:
+    """Cover a login in an address: what is shown here ends in terminals, tickets and logs."""
+    return without_login(value) if isinstance(value, str) else value
 
 
 def _sections() -> list[dict[str, object]]:

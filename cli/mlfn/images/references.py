@@ -26,6 +26,7 @@ _LONGEST_NAME = 255
 
 def parse_reference(text: str, *, default_tag: str = "latest") -> ImageRef:
     """Read the name of an existing image. With neither tag nor digest the tag is ``default_tag``."""
+    _refuse_login(text, digest=True)
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise _invalid(text, f"digest {digest!r}", "sha256: and 64 lowercase hexadecimal digits after the @")
@@ -40,6 +41,7 @@ def parse_reference(text: str, *, default_tag: str = "latest") -> ImageRef:
 
 def parse_destination(text: str, name: str) -> ImageRef:
     """Read where an image should go, ``REGISTRY[/repository]``, and put ``name`` below it; no tag, no digest yet."""
+    _refuse_login(text, digest=False)
     trimmed = text.strip().rstrip("/")
     if "://" in trimmed:
         raise _invalid(text, repr(text), "a host without https://, such as registry.example.com/team")
@@ -89,6 +91,17 @@ def _check_repository(registry: str, repository: str, text: str) -> None:
         )
     if len(registry) + 1 + len(repository) > _LONGEST_NAME:
         raise _invalid(text, f"{len(registry) + 1 + len(repository)} characters", f"at most {_LONGEST_NAME}")
+
+
+def _refuse_login(text: str, *, digest: bool) -> None:
+    """Raise InvalidInput where a login stands before the host, and do not quote it: names end in logs and images."""
+    _, at, host = text.strip().rpartition("@")
+    if at and not (digest and "/" not in host):
+        name = host.partition("/")[0]
+        raise InvalidInput(
+            f"image name '****@{host}': a login does not work here; expected HOST[:PORT]/REPOSITORY alone",
+            hints=(f"docker login {name}", f"or: podman login {name}"),
+        )
 
 
 def _invalid(text: str, seen: str, expected: str) -> InvalidInput:

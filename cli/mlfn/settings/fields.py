@@ -27,6 +27,7 @@ from mlfn.settings.values import (
     secret_variables,
     size,
     text,
+    url,
     warm,
     whole,
 )
@@ -201,7 +202,9 @@ class ImageSettings:
     lock: str = setting(path(), "", "pinned and hashed requirements of the image; unset, the runtime's own")
     wheel_dir: str = setting(path(), "", "folder of wheels to take instead of asking a package index")
     index_url: str = setting(
-        text("URL", "the URL of a package index"), "", "package index for the wheels; unset, what uv is set to, or PyPI"
+        url("the address of a package index, http://, https:// or file://", "http", "https", "file"),
+        "",
+        "package index for the wheels; unset, what uv is set to, or PyPI",
     )
     ca_file: str = setting(
         path(), "", "certificates (PEM) of a private authority, for registries and the package index"

@@ -16,7 +16,7 @@ from pathlib import Path
 from mlfn.errors import InvalidInput
 from mlfn.nearest import nearest
 from mlfn.settings.fields import FIELDS, SECTIONS, Field, Settings
-from mlfn.settings.values import BadValue, show
+from mlfn.settings.values import BadValue, show, without_login
 
 __all__ = ["Origin", "Resolved", "Source", "project_file", "resolve", "resolve_here", "user_file", "user_folder"]
 
@@ -218,7 +218,7 @@ def _bad_value(source: Source, error: BadValue) -> Problem:
     file = source.origin.kind in ("project", "user")
     where = f"{source.origin.where}: {source.key}" if file else source.origin.where
     seen = source.value if isinstance(source.value, str) else ""
-    message = f"{where}: {seen!r} cannot be used" if seen else f"{where}: no usable value"
+    message = f"{where}: {without_login(seen)!r} cannot be used" if seen else f"{where}: no usable value"
     hint = ""
     if error.corrected:
         glue = {"flag": " ", "environment": "="}.get(source.origin.kind, ": ")

@@ -34,8 +34,10 @@ __all__ = [
     "show",
     "size",
     "text",
+    "url",
     "warm",
     "whole",
+    "without_login",
 ]
 
 _SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -43,6 +45,7 @@ _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LOGIN = re.compile(r"(?:(?<=://)|^)[^\s/:]+:(?!//)\S+@(?!sha256:)|(?<=://)[^\s/]+@")
 _SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/[-._A-Za-z0-9]{1,253}")
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _OBJECT_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-_.A-Za-z0-9]{0,61}[A-Za-z0-9])?")
@@ -75,6 +78,23 @@ class Kind:
 def text(name: str = "TEXT", expects: str = "text") -> Kind:
     """Return the kind of text that is taken as it stands; that it is not empty, the resolver sees to."""
     return Kind(name, str.strip, str, expects)
+
+
+def url(expects: str, *schemes: str) -> Kind:
+    """Return the kind of addresses of one of ``schemes``; a login in one is taken, and never shown."""
+
+    def read(raw: str) -> str:
+        scheme, apart, rest = raw.strip().partition("://")
+        if scheme.lower() not in schemes or not apart or not rest.strip("/"):
+            raise BadValue(f"expected {expects}")
+        return raw.strip()
+
+    return Kind("URL", read, without_login, expects)
+
+
+def without_login(text: str) -> str:
+    """Cover the login before the host of a URL or an image's name, as in ``user:password@host``."""
+    return _LOGIN.sub("****@", text)
 
 
 def path() -> Kind:

@@ -234,3 +234,16 @@ def test_the_completion_script_calls_mlfn(shell: str, run: Any) -> None:
 
 def test_the_commands_are_importable_one_by_one() -> None:
     assert {importlib.import_module(f"mlfn.command.{module}").__name__ for module, _ in COMMANDS.values()}
+
+
+def test_a_login_in_an_address_is_not_shown(tmp_path: Path) -> None:
+    """By any form of `mlfn config`: what it prints ends in tickets."""
+    secret = "hunter2correct"
+    given = {"MLFN_IMAGE_INDEX_URL": f"https://me:{secret}@host/simple", "MLFN_REGISTRY": f"me:{secret}@host/team"}
+    program = str(Path(sys.executable).parent / "mlfn")
+    for form in (["config"], ["config", "-o", "json"], ["config", "get", "image.index_url"]):
+        done = subprocess.run(
+            [program, *form], env={**os.environ, **given}, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        assert "https://****@host/simple" in done.stdout
+        assert secret not in done.stdout + done.stderr

@@ -104,3 +104,14 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except InvalidInput:
         return
     assert parse_reference(ref.tagged) == ImageRef(ref.registry, ref.repository, ref.tag or "latest", "")
+
+
+@pytest.mark.parametrize(
+    "text", ["me:hunter2correct@example.com:5000/team", "https://me:hunter2correct@example.com/x/y"]
+)
+def test_a_login_in_a_name_is_refused_and_not_quoted(text: str) -> None:
+    for read in (parse_reference, lambda name: parse_destination(name, "iris")):
+        with pytest.raises(InvalidInput, match="a login does not work here") as told:
+            read(text)
+        assert "hunter2correct" not in f"{told.value} {told.value.hints}"
+        assert told.value.hints[0].startswith("docker login example.com")

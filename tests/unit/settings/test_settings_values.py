@@ -16,7 +16,9 @@ from mlfn.settings.values import (
     number,
     object_name,
     size,
+    url,
     whole,
+    without_login,
 )
 
 
@@ -158,3 +160,25 @@ def test_names_of_a_clusters_objects_are_those_that_it_takes() -> None:
     for wrong in ("a.b", "a" * 64):
         with pytest.raises(BadValue, match="at most 63"):
             namespace.read(wrong)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://me:hunter2@host/simple", "https://****@host/simple"),
+        ("https://token@host/simple", "https://****@host/simple"),
+        ("https://me:p@ss@host/simple", "https://****@host/simple"),
+        ("me:hunter2@host:5000/team", "****@host:5000/team"),
+        ("https://host/simple", "https://host/simple"),
+        (f"host:5000/base@sha256:{'0' * 64}", f"host:5000/base@sha256:{'0' * 64}"),
+        ("oci:/srv/base:3.13", "oci:/srv/base:3.13"),
+    ],
+)
+def test_a_login_is_covered(text: str, shown: str) -> None:
+    assert without_login(text) == shown
+
+
+@pytest.mark.parametrize("text", ["ftp://host/x", "nonsense", "https://", "host/simple"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(BadValue, match="expected an address"):
+        url("an address", "https", "http").read(text)
