@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlfn.errors import BuildFailed, InvalidInput, Unreachable
+from mlfn.errors import BuildFailed, InvalidInput, NotAuthorised, Unreachable
 from mlfn.images import BuildRequest, BuiltImage
 
 Make = Callable[..., BuiltImage]
@@ -46,9 +46,22 @@ def test_a_wheel_that_is_not_the_pinned_one_is_refused(
 def test_a_lock_without_hashes_is_refused(make: Make, request_of: BuildRequest, tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     lock.write_text("numpy==1.0\n")
-    with pytest.raises(BuildFailed) as told:
+    with pytest.raises(InvalidInput, match="does not pin each package") as told:
         make(request_of, lock=lock, output=tmp_path / "x.tar")
     assert any("--generate-hashes" in hint for hint in told.value.hints)
+
+
+def test_a_file_without_certificates_and_a_folder_that_is_none(
+    make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "nothing"
+    nothing.write_text("no certificate\n")
+    fresh = parts.write_lock(wheels, tmp_path / "lock")
+    fresh.write_text(f"{fresh.read_text()}# not made before\n")
+    with pytest.raises(InvalidInput, match="holds no certificate"):
+        make(request_of, lock=fresh, wheel_dir=None, ca_file=nothing, output=tmp_path / "x.tar")
+    with pytest.raises(InvalidInput, match="is no folder"):
+        make(request_of, lock=fresh, wheel_dir=nothing, output=tmp_path / "x.tar")
 
 
 def test_a_lock_without_what_every_function_needs(
@@ -123,7 +136,13 @@ def test_a_private_index_with_a_password(
         monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
         url = f"http://me:{secret}@127.0.0.1:{server.server_port}/simple"
         make(request_of, wheel_dir=None, lock=lock, index_url=url, output=tmp_path / "image")
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv-of-a-stranger"))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache-of-a-stranger"))
+        stranger = url.replace(secret, f"not-{secret}")
+        with pytest.raises(NotAuthorised, match="wants another login") as told:
+            make(request_of, wheel_dir=None, lock=lock, index_url=stranger, output=tmp_path / "other")
         server.shutdown()
+    assert secret not in f"{told.value.message}{told.value.details}{told.value.hints}"
     for blob in (tmp_path / "image/blobs/sha256").iterdir():
         content = blob.read_bytes()
         if content[:2] == b"\x1f\x8b":

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlfn.errors import BuildFailed, InvalidInput, MissingExtra, MlfnError, Unreachable
+from mlfn.errors import BuildFailed, InvalidInput, MissingExtra, MlfnError, NotAuthorised, Unreachable
 from mlfn.shell import run
 
 __all__ = ["WheelSources", "WheelTarget", "install_wheels", "runtime_lock", "uv_program"]
@@ -31,6 +31,7 @@ _NO_ROUTE = (
     "tls",
     "certificate",
 )
+_NO_ENTRY = ("401 unauthorized", "403 forbidden", "authentication credentials")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ def uv_program() -> str:
 
 def install_wheels(lock: Path, target: WheelTarget, sources: WheelSources, to: Path) -> None:
     """Install the wheels that a lock pins for ``target`` into the folder ``to``."""
+    if sources.wheel_dir is not None and not sources.wheel_dir.is_dir():
+        raise InvalidInput(f"--wheel-dir: {sources.wheel_dir} is no folder; expected one with files that end in .whl")
     command = [uv_program(), "pip", "install", "--quiet", "--no-progress", "--target", str(to)]
     command += ["--python", sys.executable, "--python-version", target.python, "--python-platform", target.platform]
     # Copies: the folder is read once and deleted, and nothing in it may be the file in uv's cache.
@@ -105,7 +108,7 @@ def install_wheels(lock: Path, target: WheelTarget, sources: WheelSources, to: P
             surroundings["SSL_CERT_FILE"] = str(_trusted(sources.ca_file, Path(elsewhere)))
         ended = run([*command, "--directory", elsewhere], environment=surroundings)
     if ended.code:
-        raise _failure(ended.err, lock, target)
+        raise _failure(ended.err, _Wanted(lock, target, sources))
 
 
 def _environment(env: Mapping[str, str], sources: WheelSources) -> dict[str, str]:
@@ -122,30 +125,66 @@ def _trusted(ca_file: Path, folder: Path) -> Path:
     """Write the public authorities and a private one into one file: uv trusts a file alone, or the public ones."""
     import certifi
 
+    if b"-----BEGIN CERTIFICATE-----" not in ca_file.read_bytes():
+        raise InvalidInput(
+            f"--ca-file: {ca_file} holds no certificate; expected PEM, with -----BEGIN CERTIFICATE-----",
+            hints=("openssl x509 -inform der -in FILE -out FILE.pem turns the binary form into it",),
+        )
     before = Path(os.environ.get("SSL_CERT_FILE") or certifi.where())
     merged = folder / "authorities.pem"
     merged.write_bytes(b"\n".join(path.read_bytes() for path in (before, ca_file) if path.is_file()))
     return merged
 
 
-def _failure(told: str, lock: Path, target: WheelTarget) -> MlfnError:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Hold what was looked for, and where, for the message of a failure."""
+
+    lock: Path
+    target: WheelTarget
+    sources: WheelSources
+
+    def __str__(self) -> str:
+        return f"{self.target.architecture}, Python {self.target.python}, glibc {self.target.glibc}"
+
+
+def _failure(told: str, wanted: _Wanted) -> MlfnError:
     said = told.strip()
-    what = f"{target.architecture}, Python {target.python}, glibc {target.glibc}"
     lowered = said.lower()
+    if "`--require-hashes` mode" in lowered:
+        return InvalidInput(
+            f"the lock {wanted.lock} does not pin each package by version and hash",
+            details=said,
+            hints=("write it so: uv pip compile --generate-hashes --universal IN -o LOCK",),
+        )
     if "hash mismatch" in lowered or ("hashes" in lowered and "require" in lowered):
         return BuildFailed(
-            f"the wheels for {what} are not the ones that {lock} pins",
+            f"the wheels for {wanted} are not the ones that {wanted.lock} pins",
             details=said,
             hints=("write the lock with hashes: uv pip compile --generate-hashes --universal IN -o LOCK",),
         )
+    if any(word in lowered for word in _NO_ENTRY):
+        return NotAuthorised(
+            f"the package index refuses to give the wheels for {wanted}: it wants another login",
+            details=said,
+            hints=("put the login into the environment: MLFN_IMAGE_INDEX_URL=https://USER:PASSWORD@HOST/simple",),
+        )
     if any(word in lowered for word in _NO_ROUTE):
         return Unreachable(
-            f"the package index with the wheels for {what} cannot be reached",
+            f"the package index with the wheels for {wanted} cannot be reached",
             details=said,
             hints=("--index-url names another index, --ca-file its certificates, --wheel-dir a folder of wheels",),
         )
-    return BuildFailed(
-        f"there are no wheels for {what} that {lock} pins",
-        details=said,
-        hints=("another base (--base) may have a Python or glibc that the wheels are for", "--lock takes another lock"),
+    return _missing(said, wanted)
+
+
+def _missing(said: str, wanted: _Wanted) -> BuildFailed:
+    folder = wanted.sources.wheel_dir
+    where = f" in {folder}" if folder else ""
+    first = "put them there: pip download --only-binary :all: --no-deps -d FOLDER -r LOCK" if folder else ""
+    hints = (
+        first or "--index-url names another index, --wheel-dir a folder of wheels",
+        "another base (--base) may have a Python or glibc that the wheels are for",
+        "--lock takes another lock",
     )
+    return BuildFailed(f"there are no wheels for {wanted} that {wanted.lock} pins{where}", details=said, hints=hints)
