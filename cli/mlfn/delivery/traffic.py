@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mlfn.errors import InvalidInput
+from mlfn.errors import InvalidInput, NotFound
 from mlfn.function import FunctionStatus, Traffic
 from mlfn.nearest import did_you_mean
 from mlfn.platforms import Platform
@@ -36,9 +36,11 @@ def change_traffic(platform: Platform, name: str, change: TrafficChange) -> tupl
     require(platform, "traffic_split", "split traffic")
     status = platform.status(name)
     change = _named(status, change)
-    problems = [*_unknown(status, change), *_wrong_sum(status, change), *_wrong_tags(status, change)]
+    unknown = [*_unknown(status, change), *_unknown_tags(status, change)]
+    wrong = [*_wrong_sum(status, change), *_wrong_tags(status, change)]
+    problems = unknown + wrong
     if problems:
-        raise InvalidInput(
+        raise (InvalidInput if wrong else NotFound)(
             "; ".join(message for message, _ in problems),
             hints=tuple(dict.fromkeys(hint for _, hints in problems for hint in hints)),
         )
@@ -119,12 +121,16 @@ def _corrected(status: FunctionStatus, shares: dict[str, int]) -> list[tuple[str
     return list({**scaled, last: scaled[last] + 100 - sum(scaled.values())}.items())
 
 
-def _wrong_tags(status: FunctionStatus, change: TrafficChange) -> Iterable[Problem]:
-    held = {each.tag: each.revision for each in status.traffic if each.tag}
+def _unknown_tags(status: FunctionStatus, change: TrafficChange) -> Iterable[Problem]:
+    held = {each.tag for each in status.traffic if each.tag}
     for tag in change.untags:
         if tag not in held:
             known = ", ".join(sorted(held)) or "none"
             yield f"{status.name} has no tag {tag!r}; tags: {known}", did_you_mean(tag, held)
+
+
+def _wrong_tags(status: FunctionStatus, change: TrafficChange) -> Iterable[Problem]:
+    held = {each.tag: each.revision for each in status.traffic if each.tag}
     wanted: dict[str, str] = {}
     for revision, tag in change.tags:
         if wanted.setdefault(tag, revision) != revision:

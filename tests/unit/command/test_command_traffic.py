@@ -79,15 +79,27 @@ def test_shares_that_do_not_sum_come_with_the_command_that_does(
         (("a=1000", "=5"), "'a=1000', '=5': expected REVISION=PERCENT"),
         ((f"{R1}=12.5",), "a whole number from 0 to 100"),
         (("--tag", "nothing"), "--tag 'nothing': expected REVISION=TAG"),
-        (("echo-0001=100",), "no ready revision 'echo-0001'; ready: echo-00001, echo-00002, echo-00003"),
         ((f"{R1}=50", f"{R1}=50"), f"{R1} is given two shares"),
-        (("--untag", "gone"), "echo has no tag 'gone'; tags: none"),
         (("--tag", f"{R1}=a", "--tag", f"{R2}=a"), "the tag a is given to two revisions"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(three: Any, run: Any, args: tuple[str, ...], words: str) -> None:
     refused = run("traffic", "echo", *args)
     assert (refused.code, refused.out) == (2, "")
+    assert words in refused.err
+    assert split(run) == [(R3, 100, "")]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("echo-0001=100",), "no ready revision 'echo-0001'; ready: echo-00001, echo-00002, echo-00003"),
+        (("--untag", "gone"), "echo has no tag 'gone'; tags: none"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(three: Any, run: Any, args: tuple[str, ...], words: str) -> None:
+    refused = run("traffic", "echo", *args)
+    assert (refused.code, refused.out) == (4, "")
     assert words in refused.err
     assert split(run) == [(R3, 100, "")]
 
