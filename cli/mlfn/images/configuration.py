@@ -89,7 +89,7 @@ def labels_of(made_of: Ingredients) -> dict[str, str]:
     settings = {"environment": dict(request.environment), **made_of.code}
     return {
         "org.opencontainers.image.title": request.name,
-        "org.opencontainers.image.description": f"mlfn function {request.name}: a {package.format} model",
+        "org.opencontainers.image.description": f"mlfn function {request.name} ({package.format} model)",
         "org.opencontainers.image.created": timestamp(request.epoch),
         f"{_OWN}name": request.name,
         f"{_OWN}signature": _json(signature).decode(),

@@ -25,8 +25,11 @@ def layout_path(base: str) -> tuple[Path, str] | None:
     """Return path and name of a base that is a layout (``oci:PATH[:NAME]``, or a path that exists), else None."""
     text = base.removeprefix("oci:").removeprefix("oci-archive:")
     path = Path(text)
-    if path.exists() and (text != base or path.is_file() or (path / "oci-layout").is_file()):
-        return path, ""
+    try:
+        if path.exists() and (text != base or path.is_file() or (path / "oci-layout").is_file()):
+            return path, ""
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
     if text == base and not text.startswith(("/", "./", "../", "~")):
         return None
     without, colon, name = text.rpartition(":")
@@ -35,6 +38,13 @@ def layout_path(base: str) -> tuple[Path, str] | None:
     raise NotFound(
         f"the base image {base} does not exist: expected an OCI layout, a folder or a tar",
         hints=("skopeo copy docker://python:3.13-slim oci:FOLDER:3.13 makes one",),
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(
+        f"the base image {path} cannot be read: {error.filename or path}: {error.strerror}",
+        hints=(f"chmod -R a+rX {path}",),
     )
 
 
@@ -95,6 +105,8 @@ class Layout:
             if name in self._members:
                 start, size = self._members[name]
                 return io.BufferedReader(_Part(self._path, start, size))
+        except PermissionError as error:
+            raise _unreadable(self._path, error) from error
         except OSError as error:
             raise NotFound(f"the layout {self._path} has no {name}: {error.strerror or error}") from error
         raise NotFound(f"the layout {self._path} has no {name}")
@@ -131,6 +143,8 @@ def _members(path: Path) -> dict[str, tuple[int, int]]:
                 for member in archive
                 if member.isreg()
             }
+    except PermissionError as error:
+        raise _unreadable(path, error) from error
     except tarfile.TarError as error:
         raise InvalidInput(
             f"{path} cannot be read as a plain tar: {error}", hints=("unpack a compressed one first: gunzip FILE",)
