@@ -25,7 +25,7 @@ class World:
         self.profile = profile
         self.placed: list[tuple[Pod, int]] = []
         """Pod and node, in order."""
-        catalog = Catalog(snapshot.nodes, profile.hard_affinity_weight, profile.default_spreads)
+        catalog = Catalog.of(snapshot.nodes, profile)
         self.engine = ReferenceEngine(catalog, profile)
         for bound in snapshot.bound:
             self.place(bound.pod, bound.node)

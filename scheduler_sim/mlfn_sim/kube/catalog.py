@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlfn_policies.kube_scores import image_score
-from mlfn_sim.kube.objects import HOSTNAME, Effect, NodeSpec, PodShape, PodTerm, Spread, Taint
+from mlfn_sim.kube.objects import HOSTNAME, Effect, NodeSpec, NodeTerm, PodShape, PodTerm, Spread, Taint
+from mlfn_sim.kube.profile import FILTERS, Profile
 
 __all__ = [
     "CPU",
@@ -158,6 +159,10 @@ class Catalog:
     hard_affinity_weight: int = 1
     default_spreads: tuple[tuple[str, int], ...] = ((HOSTNAME, 3), (ZONE, 5))
     """(key, max skew) of the constraints for pods that have none."""
+    filters: frozenset[str] = frozenset(FILTERS)
+    """Those that are enabled; the rules of the others are in no plan."""
+    added_terms: tuple[NodeTerm, ...] | None = None
+    """Required node affinity of the profile, for every pod; None = none."""
     resources: list[str] = field(default_factory=lambda: ["cpu", "memory"])
     allocatable: list[Ints] = field(init=False)
     """By resource, then node; 0 where a node has none."""
@@ -187,6 +192,27 @@ class Catalog:
             for image in node.images:
                 self._image_spread[image] = self._image_spread.get(image, 0) + 1
 
+    @classmethod
+    def of(cls, nodes: Iterable[NodeSpec], profile: Profile) -> Catalog:
+        """Return the catalog for a scheduler's profile."""
+        return cls(
+            tuple(nodes),
+            profile.hard_affinity_weight,
+            profile.default_spreads,
+            filters=profile.filters,
+            added_terms=profile.added_terms,
+        )
+
+    def with_nodes(self, nodes: Iterable[NodeSpec]) -> Catalog:
+        """Return an empty catalog of other nodes for the same profile."""
+        return Catalog(
+            tuple(nodes),
+            self.hard_affinity_weight,
+            self.default_spreads,
+            filters=self.filters,
+            added_terms=self.added_terms,
+        )
+
     def plan(self, shape: PodShape) -> ShapePlan:
         """Return what a shape means; worked out once.
 
@@ -208,7 +234,7 @@ class Catalog:
         self.plans.append(_with_rules(blank, _rules_of_others(self, shape, self._carried)))
         added = list(enumerate(self.tallies))[known:]
         for i, plan in enumerate(self.plans):
-            counted = list(enumerate(self.tallies)) if plan.shape == shape else added
+            counted = list(enumerate(self.tallies)) if i == self._shapes[shape] else added
             self.plans[i] = replace(plan, changes=plan.changes + _changes(plan.shape, counted))
 
     def topology(self, key: str) -> int:
@@ -272,24 +298,27 @@ def own_rules(catalog: Catalog, index: int, shape: PodShape) -> ShapePlan:
     soft, keyed, by_default = _soft_spreads(catalog, shape, fits)
     together = Matcher(tuple(_unweighted(term) for term in shape.affinity.required))
     labels = dict(shape.labels)
+    neighbours = "InterPodAffinity" in catalog.filters
     return ShapePlan(
         index=index,
         shape=shape,
         requests=tuple((catalog.resource(name), amount) for name, amount in shape.requests),
-        verdict=_verdicts(shape, nodes, fits),
+        verdict=_verdicts(catalog, shape, fits),
         taint_raw=np.array([_untolerated_soft(shape, node) for node in nodes], np.int64),
         affinity_raw=np.array(
             [sum(term.weight for term in shape.preferred_nodes if term.matches(node)) for node in nodes], np.int64
         ),
         image=_image_scores(catalog, shape),
-        hard_spreads=_hard_spreads(catalog, shape, fits),
+        hard_spreads=_hard_spreads(catalog, shape, fits) if "PodTopologySpread" in catalog.filters else (),
         soft_spreads=soft,
         spread_keyed=keyed,
         default_spread=by_default,
-        near=tuple(_read(catalog, together, term.key, everywhere) for term in shape.affinity.required),
+        near=tuple(_read(catalog, together, term.key, everywhere) for term in shape.affinity.required if neighbours),
         near_itself=bool(shape.affinity.required) and bool(together.counts(shape, labels)),
         away=tuple(
-            _read(catalog, Matcher((_unweighted(term),)), term.key, everywhere) for term in shape.affinity.anti_required
+            _read(catalog, Matcher((_unweighted(term),)), term.key, everywhere)
+            for term in shape.affinity.anti_required
+            if neighbours
         ),
         kept_out=(),
         attraction=tuple(
@@ -298,7 +327,7 @@ def own_rules(catalog: Catalog, index: int, shape: PodShape) -> ShapePlan:
             for term in terms
         ),
         changes=(),
-        ports=shape.ports,
+        ports=shape.ports if "NodePorts" in catalog.filters else (),
     )
 
 
@@ -328,7 +357,7 @@ def _rules_of_others(
         }[role]
         rule = _read(catalog, Matcher(carries=term, role=role), term.key, everywhere, weight)
         if role == "anti_required":
-            kept_out.append(rule)
+            kept_out += [rule] if "InterPodAffinity" in catalog.filters else []
         elif weight:
             attraction.append(rule)
     return tuple(kept_out), tuple(attraction)
@@ -353,16 +382,18 @@ def meets_affinity(shape: PodShape, node: NodeSpec) -> bool:
     return shape.node_terms is None or any(term.matches(node) for term in shape.node_terms)
 
 
-def _verdicts(shape: PodShape, nodes: Sequence[NodeSpec], fits: Bools) -> npt.NDArray[np.int8]:
+def _verdicts(catalog: Catalog, shape: PodShape, fits: Bools) -> npt.NDArray[np.int8]:
     cordon = Taint("node.kubernetes.io/unschedulable", "", Effect.NO_SCHEDULE)
     enters_cordoned = any(each.tolerates(cordon) for each in shape.tolerations)
-    found = np.zeros(len(nodes), np.int8)
-    for i, node in enumerate(nodes):
-        if node.unschedulable and not enters_cordoned:
+    added, on = catalog.added_terms, catalog.filters
+    found = np.zeros(len(catalog.nodes), np.int8)
+    for i, node in enumerate(catalog.nodes):
+        meant = added is None or any(term.matches(node) for term in added)
+        if "NodeUnschedulable" in on and node.unschedulable and not enters_cordoned:
             found[i] = Verdict.UNSCHEDULABLE
-        elif untolerated(shape, node) is not None:
+        elif "TaintToleration" in on and untolerated(shape, node) is not None:
             found[i] = Verdict.TAINT
-        elif not fits[i]:
+        elif "NodeAffinity" in on and not (meant and fits[i]):
             found[i] = Verdict.NODE_AFFINITY
     return found
 

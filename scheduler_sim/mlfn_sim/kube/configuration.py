@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from mlfn_sim.errors import RecordingError
 from mlfn_sim.kube.profile import FILTERS, SCORES, Profile, Strategy
+from mlfn_sim.kube.reading import Reader
 
 __all__ = ["read_profile"]
 
@@ -60,6 +61,8 @@ _IGNORED = frozenset(
 )
 """What changes no decision: the simulated scheduler is exact, as the real one is with one worker."""
 _KNOWN = _IGNORED | {"profiles", "percentageOfNodesToScore", "podInitialBackoffSeconds", "podMaxBackoffSeconds"}
+_DEFAULT_NAME = "default-scheduler"
+_MOST_WEIGHT = 1_000_000
 _STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 
 
@@ -90,9 +93,13 @@ class _Reading:
         if unknown:
             self.fail(f"has {unknown[0]}, which mlfn does not simulate")
         profiles = self.mappings(document, "profiles") or [{}]
-        named = [each for each in profiles if not scheduler or each.get("schedulerName") == scheduler]
+        names = [str(each.get("schedulerName") or _DEFAULT_NAME) for each in profiles]
+        for name in names:
+            if names.count(name) > 1:
+                self.fail(f"has the profile {name!r} {names.count(name)} times; expected one of each schedulerName")
+        named = [each for each, name in zip(profiles, names, strict=True) if scheduler in ("", name)]
         if not named:
-            known = ", ".join(str(each.get("schedulerName")) for each in profiles)
+            known = ", ".join(names)
             self.fail(f"has no profile for the scheduler {scheduler!r}; it has {known}")
         chosen = named[0]
         percentage = self.whole(chosen, "percentageOfNodesToScore", document.get("percentageOfNodesToScore") or 0, 100)
@@ -108,7 +115,9 @@ class _Reading:
 
     def with_plugins(self, profile: Profile, plugins: Mapping[str, Any]) -> Profile:
         weights, filters = dict(profile.weights), set(profile.filters)
-        for point, sets in plugins.items():
+        # What is said of one extension point wins over multiPoint, wherever it stands.
+        for point in sorted(plugins, key=lambda point: point != "multiPoint"):
+            sets = plugins[point]
             if point not in _POINTS:
                 self.fail(f"has the unknown extension point plugins.{point}")
             for each in self.mappings(sets or {}, "disabled"):
@@ -116,9 +125,12 @@ class _Reading:
             for each in self.mappings(sets or {}, "enabled"):
                 name = self.known(str(each.get("name")), f"plugins.{point}.enabled")
                 if name in SCORES and point in ("score", "multiPoint"):
-                    weights[name] = self.whole(each, "weight", SCORES[name], 100) or SCORES[name]
+                    # The scheduler takes a missing weight, and 0, as 1: only disabling switches a plugin off.
+                    weights[name] = self.whole(each, "weight", 1, _MOST_WEIGHT) or 1
                 if name in FILTERS and point in ("filter", "multiPoint"):
                     filters.add(name)
+        if "NodeResourcesFit" not in filters:
+            self.fail("disables the filter NodeResourcesFit, which mlfn does not simulate: nodes would be overbooked")
         return replace(profile, weights=weights, filters=frozenset(filters))
 
     def disable(self, point: str, name: str, weights: dict[str, int], filters: set[str]) -> None:
@@ -140,6 +152,13 @@ class _Reading:
             return replace(profile, strategy=self.strategy(args["scoringStrategy"]))
         if name == "NodeResourcesBalancedAllocation" and args.get("resources"):
             return replace(profile, balanced=tuple(str(each["name"]) for each in args["resources"]))
+        if name == "NodeAffinity" and args.get("addedAffinity"):
+            if not isinstance(args["addedAffinity"], dict):
+                self.fail(f"has addedAffinity = {args['addedAffinity']!r:.60}; expected an object")
+            terms, preferred = Reader(self.path).node_affinity(args["addedAffinity"])
+            if preferred:
+                self.fail("has an addedAffinity with preferred terms, which mlfn does not simulate")
+            return replace(profile, added_terms=terms)
         if name == "InterPodAffinity" and "hardPodAffinityWeight" in args:
             return replace(profile, hard_affinity_weight=self.whole(args, "hardPodAffinityWeight", 1, 100))
         if name == "PodTopologySpread" and args.get("defaultingType") == "List":

@@ -130,7 +130,7 @@ class FastEngine:
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
         """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
         old, resident = self.catalog, dict(self._residents())
-        self._settle(Catalog(nodes, old.hard_affinity_weight, old.default_spreads))
+        self._settle(old.with_nodes(nodes))
         place = {node.name: i for i, node in enumerate(nodes)}
         for plan in old.plans:
             self.catalog.plan(plan.shape)

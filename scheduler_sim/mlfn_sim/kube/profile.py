@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mlfn_sim.kube.objects import NodeTerm
+
 __all__ = ["FILTERS", "SCORES", "Profile", "Strategy"]
 
 FILTERS = (
@@ -61,5 +63,7 @@ class Profile:
     hard_affinity_weight: int = 1
     default_spreads: tuple[tuple[str, int], ...] = (("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5))
     """(key, max skew) for pods without constraints of their own that a Service or controller owns."""
+    added_terms: tuple[NodeTerm, ...] | None = None
+    """Required node affinity that the profile adds to every pod (addedAffinity); None = none."""
     initial_backoff_s: float = 1.0
     max_backoff_s: float = 10.0

@@ -68,6 +68,17 @@ class Reader:
         selector = pairs_selector(chosen) if plain else self._selector(chosen)
         return meta["name"], meta.get("namespace") or "default", selector
 
+    def node_affinity(self, item: Mapping[str, Any]) -> tuple[tuple[NodeTerm, ...] | None, tuple[NodeTerm, ...]]:
+        """Return the required terms (None: no requirement) and the preferred ones of a node affinity."""
+        required = item.get(_REQUIRED)
+        terms = None if required is None else tuple(map(self._node_term, required.get("nodeSelectorTerms") or ()))
+        preferred = tuple(
+            self._node_term(each.get("preference") or {}, int(each.get("weight") or 0))
+            for each in self._list(item, _PREFERRED)
+            if each.get("weight")
+        )
+        return terms, preferred
+
     def node(self, item: Any) -> NodeSpec:
         """Return one node."""
         meta = self._metadata(item, "Node")
@@ -101,8 +112,7 @@ class Reader:
         requests = self._requests(spec, containers)
         cpu, memory = self._assumed(spec, containers)
         affinity = _get(spec, "affinity")
-        node_affinity = _get(affinity, "nodeAffinity")
-        required = node_affinity.get(_REQUIRED)
+        terms, preferred = self.node_affinity(_get(affinity, "nodeAffinity"))
         shape = PodShape(
             namespace=namespace,
             labels=tuple(sorted(labels.items())),
@@ -110,14 +120,8 @@ class Reader:
             assumed_cpu=cpu,
             assumed_memory=memory,
             node_selector=pairs_selector(self._mapping(spec, "nodeSelector")).requirements,
-            node_terms=None
-            if required is None
-            else tuple(self._node_term(term) for term in required.get("nodeSelectorTerms") or ()),
-            preferred_nodes=tuple(
-                self._node_term(each.get("preference") or {}, int(each.get("weight") or 0))
-                for each in self._list(node_affinity, _PREFERRED)
-                if each.get("weight")
-            ),
+            node_terms=terms,
+            preferred_nodes=preferred,
             tolerations=tuple(map(self._toleration, self._list(spec, "tolerations"))),
             spreads=tuple(self._spread(each, labels) for each in self._list(spec, "topologySpreadConstraints")),
             affinity=self._affinity(affinity, namespace, labels),

@@ -100,7 +100,7 @@ class _Replay:
         nodes = tuple(map(reader.node, item.items("nodes")))
         self._names = [node.name for node in nodes]
         self._index = _index(path, nodes)
-        catalog = Catalog(nodes, profile.hard_affinity_weight, profile.default_spreads)
+        catalog = Catalog.of(nodes, profile)
         self._engine = make_engine(engine, catalog, profile)
         self._counts = [0, 0, 0, 0]
         self._first: dict[str, object] | None = None
