@@ -7,6 +7,7 @@ import click
 from mlfn.command.options import CONTEXT, NearGroup
 from mlfn.command.sim.cluster import generate, import_cluster
 from mlfn.command.sim.explain import explain
+from mlfn.command.sim.openb import openb
 from mlfn.command.sim.verify import verify
 
 __all__ = ["sim"]
@@ -25,5 +26,5 @@ def sim() -> None:
     """
 
 
-for command in (import_cluster, generate, explain, verify):
+for command in (import_cluster, generate, explain, openb, verify):
     sim.add_command(command)

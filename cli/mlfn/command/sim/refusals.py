@@ -17,7 +17,7 @@ def refusals() -> Iterator[None]:
 
     try:
         yield
-    except mlfn_sim.errors.RecordingError as error:
+    except (mlfn_sim.errors.RecordingError, mlfn_sim.errors.UnknownPolicy) as error:
         raise InvalidInput(str(error)) from error
     except mlfn_sim.errors.NeedsExtra as error:
         raise MissingExtra(str(error), hints=("pip install 'mlfn[sim]'",)) from error
