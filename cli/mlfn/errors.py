@@ -14,8 +14,8 @@
     ├── Unreachable         10   platform or registry
     └── Conflict            11   someone else's object, or a concurrent change
 
-Interrupted (Ctrl-C, SIGTERM) exits with 130. Doors turn foreign exceptions into these with ``from``; nobody below the command
-line prints or exits.
+Interrupted (Ctrl-C, SIGTERM) exits with 130. Doors turn foreign exceptions into these with ``from``; nobody below the
+command line prints or exits.
 """
 
 from __future__ import annotations

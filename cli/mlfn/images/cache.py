@@ -11,7 +11,9 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +24,7 @@ from mlfn.errors import BuildFailed
 __all__ = ["BuildCache", "place"]
 
 _CHUNK_BYTES = 1024 * 1024
+_ABANDONED_S = 86_400
 
 
 class BuildCache:
@@ -85,9 +88,21 @@ class BuildCache:
         folder = self.root / "unfinished"
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._sweep(folder)
         except OSError as error:
             raise self.unwritable(error) from error
         return folder
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what a build that was cut off left; what is a day old belongs to no build that still runs."""
+        oldest = time.time() - _ABANDONED_S
+        for left in folder.iterdir():
+            try:
+                if left.stat().st_mtime < oldest:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+            except OSError:
+                # Another build sweeps too, or it is someone else's: it does no harm.
+                continue
 
     def remember(self, kind: str, key: str, record: Mapping[str, object]) -> None:
         """Keep a small record."""

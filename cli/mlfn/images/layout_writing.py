@@ -41,9 +41,10 @@ def write_layout(folder: Path, image: ImageContent, attached: Sequence[ImageCont
     written = 0
     with _disk(folder):
         (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        # The marker first, so that what a full disk cut short can be completed; the index last, so that nobody reads it.
+        _replace(folder / "oci-layout", _MARKER)
         for source in _blobs((image, *attached)):
             written += _put(folder, source)
-        _replace(folder / "oci-layout", _MARKER)
         _replace(folder / "index.json", _index(image, attached, ref))
     return written
 
