@@ -41,7 +41,7 @@ def write_layout(folder: Path, image: ImageContent, attached: Sequence[ImageCont
     written = 0
     with _disk(folder):
         (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        # The marker first, so that what a full disk cut short can be completed; the index last, so that nobody reads it.
+        # The marker first: what a full disk cut short can be completed. The index last: nobody reads it before.
         _replace(folder / "oci-layout", _MARKER)
         for source in _blobs((image, *attached)):
             written += _put(folder, source)
