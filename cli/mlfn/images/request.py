@@ -55,6 +55,9 @@ class BuildRequest:
     """Seconds since 1970 that every time in the image says (SOURCE_DATE_EPOCH)."""
 
 
+_OTHER_FILES = frozenset((".gz", ".tgz", ".zip", ".xz", ".bz2", ".zst", ".oci"))
+
+
 @dataclass(frozen=True, slots=True)
 class BuiltLayer:
     """Tell of one layer."""
@@ -108,7 +111,15 @@ class BuiltImage:
 
 
 def requested(name: str, asked: ImageSettings, environ: Mapping[str, str], output: Path | None = None) -> BuildRequest:
-    """Return the request that settings stand for. Raises InvalidInput for a SOURCE_DATE_EPOCH that is no time."""
+    """Return the request that settings stand for.
+
+    Raises InvalidInput for a SOURCE_DATE_EPOCH that is no time, and for an output that would be a folder named as a file.
+    """
+    if output is not None and output.suffix in _OTHER_FILES and not output.is_dir():
+        raise InvalidInput(
+            f"--output: expected a folder or a file that ends in .tar, got {output}",
+            hints=(f"--output {output.name.split('.')[0]}.tar",),
+        )
     return BuildRequest(
         name=name,
         registry=asked.registry,

@@ -123,3 +123,10 @@ def test_a_finding_says_how_it_is_fixed(what: str) -> None:
     made = finding(what, "message")
     assert made.fix
     assert made.severity is FINDINGS[what][0]
+
+
+@pytest.mark.parametrize("name", ["image.tar.gz", "image.zip", "image.tgz"])
+def test_an_output_of_another_kind_of_file_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"a file that ends in \.tar") as caught:
+        requested("iris", ImageSettings(), {}, tmp_path / name)
+    assert caught.value.hints == ("--output image.tar",)
