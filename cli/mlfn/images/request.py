@@ -113,7 +113,7 @@ class BuiltImage:
 def requested(name: str, asked: ImageSettings, environ: Mapping[str, str], output: Path | None = None) -> BuildRequest:
     """Return the request that settings stand for.
 
-    Raises InvalidInput for a SOURCE_DATE_EPOCH that is no time, and for an output that would be a folder named as a file.
+    Raises InvalidInput for a SOURCE_DATE_EPOCH that is no time, and for an output named as a file of another kind.
     """
     if output is not None and output.suffix in _OTHER_FILES and not output.is_dir():
         raise InvalidInput(
