@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlfn_sim.errors import NeedsExtra
 from mlfn_sim.kube.catalog import Catalog
 from mlfn_sim.kube.decisions import Decision, Rejection
 from mlfn_sim.kube.objects import NodeSpec, PodShape
@@ -66,8 +67,10 @@ class Engine(Protocol):
 def make_engine(name: str, catalog: Catalog, profile: Profile, draws: Draws | None = None) -> Engine:
     """Return an engine by its name; without ``draws`` the first of the ties in the order of addition is taken."""
     if name == "fast":
-        from mlfn_sim.kube.fast import FastEngine
-
+        try:
+            from mlfn_sim.kube.fast import FastEngine
+        except ModuleNotFoundError as error:
+            raise NeedsExtra(f"the fast engine needs {error.name}, which is not installed") from error
         return FastEngine(catalog, profile, draws)
     from mlfn_sim.kube.reference import ReferenceEngine, first_of
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mlfn.command.options import CONTEXT, NearGroup
+from mlfn.command.sim.bench import bench
 from mlfn.command.sim.cluster import generate, import_cluster
 from mlfn.command.sim.explain import explain
 from mlfn.command.sim.openb import openb
@@ -26,5 +27,5 @@ def sim() -> None:
     """
 
 
-for command in (import_cluster, generate, explain, openb, verify):
+for command in (bench, import_cluster, generate, explain, openb, verify):
     sim.add_command(command)
