@@ -1,8 +1,8 @@
-"""What can go wrong when the simulator reads what others wrote, or writes."""
+"""What can go wrong when the simulator reads what others wrote, writes, or spreads work over processes."""
 
 from __future__ import annotations
 
-__all__ = ["NeedsExtra", "NotWritten", "RecordingError", "UnknownPolicy"]
+__all__ = ["Interrupted", "NeedsExtra", "NoCluster", "NotWritten", "RecordingError", "UnknownPolicy", "WorkerDied"]
 
 
 class RecordingError(Exception):
@@ -10,7 +10,11 @@ class RecordingError(Exception):
 
 
 class NeedsExtra(Exception):  # named for what the user has to do
-    """A package of the extra ``sim`` is not installed; the message names it."""
+    """A package of an extra is not installed; the message names it."""
+
+    def __init__(self, message: str, extra: str = "sim") -> None:
+        super().__init__(message)
+        self.extra = extra
 
 
 class NotWritten(Exception):
@@ -19,3 +23,15 @@ class NotWritten(Exception):
 
 class UnknownPolicy(Exception):
     """A placement policy is not there or is not one; the message says what is expected."""
+
+
+class WorkerDied(Exception):
+    """A process was killed at its work; the message names the task. What others finished is kept."""
+
+
+class NoCluster(Exception):
+    """The machines that work should be spread over do not answer; the message names the address."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """Someone pressed Ctrl-C in the middle; the message says what is kept, and how to go on."""

@@ -7,14 +7,14 @@ are few), then the pods by number of shape and node, then the Services. The vers
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mlfn_sim.aside import written_aside
 from mlfn_sim.cluster.codec import decoded, encoded
 from mlfn_sim.cluster.model import Bound, ClusterSnapshot, Service
-from mlfn_sim.errors import NeedsExtra, NotWritten, RecordingError
+from mlfn_sim.errors import NeedsExtra, RecordingError
 from mlfn_sim.kube.objects import Effect, NodeSpec, Pod, PodShape, Taint
 
 __all__ = ["SUFFIXES", "VERSION", "read_cluster", "write_cluster"]
@@ -30,25 +30,15 @@ def write_cluster(snapshot: ClusterSnapshot, path: Path) -> None:
     _check_suffix(path)
     arrow = _arrow()
     table = arrow.Table.from_pylist(list(_rows(snapshot)), schema=_schema(arrow))
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with aside.open("xb") as sink:
-            if path.suffix == ".parquet":
-                import pyarrow.parquet as pq
+    with written_aside(path, (arrow.ArrowException,)) as aside, aside.open("xb") as sink:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
 
-                pq.write_table(table, sink, compression="zstd")
-            else:
-                options = arrow.ipc.IpcWriteOptions(compression="zstd")
-                with arrow.ipc.new_file(sink, table.schema, options=options) as writer:
-                    writer.write_table(table)
-            sink.flush()
-            os.fsync(sink.fileno())
-        aside.replace(path)
-    except (OSError, arrow.ArrowException) as error:
-        told = getattr(error, "strerror", None) or error
-        raise NotWritten(f"{path}: cannot be written: {told}") from error
-    finally:
-        aside.unlink(missing_ok=True)
+            pq.write_table(table, sink, compression="zstd")
+        else:
+            options = arrow.ipc.IpcWriteOptions(compression="zstd")
+            with arrow.ipc.new_file(sink, table.schema, options=options) as writer:
+                writer.write_table(table)
 
 
 def read_cluster(path: Path) -> ClusterSnapshot:

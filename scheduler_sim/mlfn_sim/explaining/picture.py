@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
-from mlfn_sim.errors import NeedsExtra, NotWritten, RecordingError
+from mlfn_sim.aside import written_aside
+from mlfn_sim.errors import NeedsExtra, RecordingError
 from mlfn_sim.explaining.values import Explanation
 
 __all__ = ["SUFFIXES", "draw"]
@@ -23,7 +23,6 @@ def draw(explanation: Explanation, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise NeedsExtra("a picture needs matplotlib, which is not installed") from error
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with mpl.rc_context({"svg.hashsalt": "mlfn", "svg.fonttype": "none"}):
         figure = Figure(figsize=(11, 2.4 + 0.35 * max(len(explanation.filters), len(explanation.scores))))
         left, right = figure.subplots(1, 2)
@@ -32,14 +31,9 @@ def draw(explanation: Explanation, path: Path) -> None:
         goes = f"goes to {explanation.chosen}" if explanation.chosen else "fits nowhere"
         figure.suptitle(f"{explanation.pod} {goes}")
         figure.tight_layout()
-        try:
-            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        with written_aside(path) as aside:
             figure.savefig(aside, format=path.suffix[1:], dpi=120, metadata=metadata)
-            aside.replace(path)
-        except OSError as error:
-            raise NotWritten(f"{path}: cannot be written: {error.strerror or error}") from error
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def _draw_filters(axes: Any, explanation: Explanation) -> None:

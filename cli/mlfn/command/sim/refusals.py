@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mlfn.errors import InvalidInput, MissingExtra, MlfnError
+from mlfn.command.output import say
+from mlfn.errors import InvalidInput, MissingExtra, MlfnError, Unreachable
 
 __all__ = ["refusals"]
 
 
 @contextmanager
 def refusals() -> Iterator[None]:
-    """Tell a file that cannot be used, a missing extra and a write that failed in our own words."""
+    """Tell what the simulator raises in our own words; Ctrl-C stays what it is, after what it left is told."""
     import mlfn_sim.errors
 
     try:
@@ -20,6 +21,11 @@ def refusals() -> Iterator[None]:
     except (mlfn_sim.errors.RecordingError, mlfn_sim.errors.UnknownPolicy) as error:
         raise InvalidInput(str(error)) from error
     except mlfn_sim.errors.NeedsExtra as error:
-        raise MissingExtra(str(error), hints=("pip install 'mlfn[sim]'",)) from error
-    except mlfn_sim.errors.NotWritten as error:
+        raise MissingExtra(str(error), hints=(f"pip install 'mlfn[{error.extra}]'",)) from error
+    except mlfn_sim.errors.NoCluster as error:
+        raise Unreachable(str(error)) from error
+    except (mlfn_sim.errors.NotWritten, mlfn_sim.errors.WorkerDied) as error:
         raise MlfnError(str(error)) from error
+    except mlfn_sim.errors.Interrupted as error:
+        say(str(error))
+        raise
