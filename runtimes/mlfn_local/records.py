@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-from mlfn_runtime.signature import ModelSignature, TensorSpec
-
 __all__ = [
     "ErrorRecord",
     "FunctionRecord",
@@ -19,8 +17,6 @@ __all__ = [
     "RevisionState",
     "ScaleChange",
     "Share",
-    "signature_from_json",
-    "signature_to_json",
 ]
 
 
@@ -169,33 +165,3 @@ class ErrorRecord:
     revision: str
     at: float
     message: str
-
-
-def signature_to_json(signature: ModelSignature) -> dict[str, Any]:
-    """Return the whole signature, symbols and keys included."""
-
-    def tensor(spec: TensorSpec) -> dict[str, Any]:
-        return {
-            "name": spec.name,
-            "datatype": spec.datatype,
-            "shape": list(spec.shape),
-            "symbols": list(spec.symbols),
-            "keys": None if spec.keys is None else list(spec.keys),
-        }
-
-    return {"inputs": [tensor(s) for s in signature.inputs], "outputs": [tensor(s) for s in signature.outputs]}
-
-
-def signature_from_json(value: Mapping[str, Any]) -> ModelSignature:
-    """Read a signature written by :func:`signature_to_json`."""
-
-    def tensor(item: Mapping[str, Any]) -> TensorSpec:
-        return TensorSpec(
-            name=item["name"],
-            datatype=item["datatype"],
-            shape=tuple(item["shape"]),
-            symbols=tuple(item["symbols"]),
-            keys=None if item["keys"] is None else tuple(item["keys"]),
-        )
-
-    return ModelSignature(tuple(map(tensor, value["inputs"])), tuple(map(tensor, value["outputs"])))

@@ -6,7 +6,9 @@ both meet here, and a test holds the two equal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 __all__ = ["DATATYPE_OF_ONNX", "DATATYPE_OF_ORT", "ITEM_SIZES", "ModelSignature", "TensorSpec"]
 
@@ -82,6 +84,18 @@ class TensorSpec:
         """Return the tensor as Open Inference metadata: name, datatype, shape."""
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
+    @classmethod
+    def from_record(cls, value: Mapping[str, Any]) -> TensorSpec:
+        """Read a tensor of :meth:`ModelSignature.as_record`."""
+        keys = value["keys"]
+        return cls(
+            value["name"],
+            value["datatype"],
+            tuple(value["shape"]),
+            tuple(value["symbols"]),
+            None if keys is None else tuple(keys),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSignature:
@@ -102,3 +116,22 @@ class ModelSignature:
             for spec in (*self.inputs, *self.outputs)
         }
         return 0 if len(firsts) == 1 and "" not in firsts else None
+
+    def as_json(self) -> dict[str, object]:
+        """Return the signature as it is told: Open Inference metadata and the batch axis."""
+        return {
+            "inputs": [spec.as_json() for spec in self.inputs],
+            "outputs": [spec.as_json() for spec in self.outputs],
+            "batch_axis": self.batch_axis,
+        }
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the whole signature, symbols and keys included, as it is kept: in a database, in an annotation."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, value: Mapping[str, Any]) -> ModelSignature:
+        """Read what :meth:`as_record` gave, once through JSON or not."""
+        return cls(
+            tuple(map(TensorSpec.from_record, value["inputs"])), tuple(map(TensorSpec.from_record, value["outputs"]))
+        )

@@ -88,11 +88,7 @@ def document(status: FunctionStatus) -> dict[str, object]:
         "format": status.format,
         "created_at": _utc(status.created_at),
         "settings": settings,
-        "signature": {
-            "inputs": [spec.as_json() for spec in status.signature.inputs],
-            "outputs": [spec.as_json() for spec in status.signature.outputs],
-            "batch_axis": status.signature.batch_axis,
-        },
+        "signature": status.signature.as_json(),
         "revisions": [{**asdict(each), "created_at": _utc(each.created_at)} for each in status.revisions],
         "traffic": [asdict(each) for each in status.traffic],
         "instances": [{**asdict(each), "started_at": _utc(each.started_at)} for each in status.instances],

@@ -20,9 +20,7 @@ def inspection_json(package: ModelPackage) -> dict[str, object]:
         "digest": package.digest,
         "size_bytes": package.size_bytes,
         "opsets": dict(package.opsets),
-        "inputs": [spec.as_json() for spec in package.signature.inputs],
-        "outputs": [spec.as_json() for spec in package.signature.outputs],
-        "batch_axis": package.signature.batch_axis,
+        **package.signature.as_json(),
         "findings": [each.as_json() for each in package.findings],
     }
 
@@ -38,13 +36,14 @@ def example_body(package: ModelPackage) -> dict[str, object]:
     if wrong is not None:
         raise InvalidInput(f"no example can be made: {wrong.message}", hints=(wrong.fix,))
     # Imported here: it needs numpy (0.1 s), which reading a model does not.
-    from mlfn_runtime.synthesis import LENGTHS, Lengths, example_body, synthesise
+    from mlfn_runtime import synthesis
 
-    by_shapes: dict[object, Lengths] = {}
-    for lengths in LENGTHS:
-        arrays = synthesise(package.signature, lengths=lengths)
+    by_shapes: dict[object, synthesis.Lengths] = {}
+    for lengths in synthesis.LENGTHS:
+        arrays = synthesis.synthesise(package.signature, lengths=lengths)
         by_shapes.setdefault(tuple(array.shape for array in arrays.values()), lengths)
     candidates = tuple(by_shapes.values())
+    taken = None
     if len(candidates) > 1 and not package.errors and package.size_bytes <= LOADED_BYTES:
-        return example_body(package.signature, first_taken(package.root / package.entry, candidates) or candidates[0])
-    return example_body(package.signature, candidates[0])
+        taken = first_taken(package.root / package.entry, candidates)
+    return synthesis.example_body(package.signature, taken or candidates[0])

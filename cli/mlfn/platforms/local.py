@@ -29,6 +29,7 @@ from mlfn.function import (
     WarmStatus,
 )
 from mlfn.platforms import Capabilities, DeployRequest, Progress
+from mlfn_runtime.signature import ModelSignature
 
 if TYPE_CHECKING:
     from mlfn_local.client import LocalClient
@@ -95,7 +96,7 @@ class LocalPlatform:
 
     def deploy(self, request: DeployRequest, *, progress: Progress) -> Deployed:
         """Make a revision of the request's model serve as ``spec.name``."""
-        from mlfn_local.records import ModelFiles, signature_to_json
+        from mlfn_local.records import ModelFiles
 
         spec, package = request.spec, request.package
         model = ModelFiles(
@@ -104,7 +105,7 @@ class LocalPlatform:
             files=package.files,
             format=package.format,
             size_bytes=package.size_bytes,
-            signature=signature_to_json(package.signature),
+            signature=package.signature.as_record(),
         )
         params: dict[str, object] = {
             "name": spec.name,
@@ -298,7 +299,7 @@ def _settings_of(spec: FunctionSpec) -> dict[str, Any]:
 
 
 def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
-    from mlfn_local.records import FunctionSettings, signature_from_json
+    from mlfn_local.records import FunctionSettings
 
     name, root = value["name"], _root(value["port"])
     return FunctionStatus(
@@ -309,7 +310,7 @@ def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
         spec=FunctionSpec(name=name, **asdict(FunctionSettings.from_json(value["settings"]))),
         digest=value["digest"],
         format=value["format"],
-        signature=signature_from_json(value["signature"]),
+        signature=ModelSignature.from_record(value["signature"]),
         created_at=value["created_at"],
         revisions=tuple(Revision(**revision) for revision in value["revisions"]),
         traffic=_traffic_of(name, value),

@@ -15,7 +15,7 @@ from mlfn.errors import MlfnError
 from mlfn.function import FunctionSpec, ModelPackage
 from mlfn.platforms.kube.kinds import Object
 from mlfn.platforms.kube.labels import DIGEST, FIELD_MANAGER, FORMAT, MANAGED_BY, NAME, SIGNATURE, SIZE, SPEC
-from mlfn_runtime.signature import ModelSignature, TensorSpec
+from mlfn_runtime.signature import ModelSignature
 
 __all__ = [
     "function_annotations",
@@ -38,7 +38,7 @@ def function_annotations(spec: FunctionSpec, package: ModelPackage) -> dict[str,
     """Return the annotations that mlfn reads back."""
     return {
         SPEC: _compact(asdict(spec)),
-        SIGNATURE: _compact(asdict(package.signature)),
+        SIGNATURE: _compact(package.signature.as_record()),
         DIGEST: package.digest,
         FORMAT: package.format,
         SIZE: str(package.size_bytes),
@@ -66,8 +66,7 @@ def read_spec(thing: Object) -> FunctionSpec:
 
 def read_signature(thing: Object) -> ModelSignature:
     """Return the model's signature."""
-    value = _read(thing, SIGNATURE)
-    return ModelSignature(tuple(map(_tensor, value["inputs"])), tuple(map(_tensor, value["outputs"])))
+    return ModelSignature.from_record(_read(thing, SIGNATURE))
 
 
 def read_digest(thing: Object) -> str:
@@ -90,16 +89,6 @@ def _read(thing: Object, key: str) -> Any:
             f"{thing.get('kind', 'the object')} {name} has no readable annotation {key}, which mlfn writes: {text!r}",
             hints=(f"deploy it again: mlfn deploy MODEL --name {name} --force",),
         ) from error
-
-
-def _tensor(item: Mapping[str, Any]) -> TensorSpec:
-    return TensorSpec(
-        name=item["name"],
-        datatype=item["datatype"],
-        shape=tuple(item["shape"]),
-        symbols=tuple(item["symbols"]),
-        keys=None if item["keys"] is None else tuple(item["keys"]),
-    )
 
 
 def _compact(value: object) -> str:
