@@ -101,6 +101,7 @@ def fresh_known(shapes: int, nodes: int, events: int) -> Known:
         memory=np.zeros(4, dtype=np.int64),
         candidates=np.zeros(nodes, dtype=np.int64),
         values=np.zeros(nodes),
+        allowed=np.zeros(0, dtype=np.bool_),
     )
 
 

@@ -16,10 +16,11 @@ from mlfn_policies.place import KINDS, WHOLE, Nodes, Offer, Pod, best_scored, fi
 from mlfn_policies.place_fit import equal
 from mlfn_policies.place_gpu import fragment, gpu_kind
 
-__all__ = ["DRAWS", "Events", "Floats", "Ints", "Known", "Nodes", "Outcome", "Shapes", "run"]
+__all__ = ["DRAWS", "Bools", "Events", "Floats", "Ints", "Known", "Nodes", "Outcome", "Shapes", "run"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 DRAWS = 8
 """Random numbers a decision may use: the first for ties, the last for the GPU."""
@@ -62,6 +63,8 @@ class Known(NamedTuple):
     """The policy's own."""
     candidates: Ints
     values: Floats
+    allowed: Bools
+    """By node: whether it may be offered at all; of length 0: every one. Whoever runs single events may change it."""
 
 
 class Outcome(NamedTuple):
@@ -108,9 +111,10 @@ def decide(pod: Pod, s: int, nodes: Nodes, known: Known, draws: Floats) -> int:
     """Return the node for a pod, or -1."""
     refreshed(pod, s, nodes, known)
     row = known.scores[s]
+    limited = len(known.allowed) > 0
     count = 0
     for i in range(len(row)):
-        if row[i] > -np.inf:
+        if row[i] > -np.inf and not (limited and not known.allowed[i]):
             known.candidates[count] = i
             known.values[count] = row[i]
             count += 1
