@@ -1,8 +1,10 @@
-"""The integer scores of kube-scheduler 1.34, one plain function a rule, over scalars only.
+"""The integer scores of kube-scheduler 1.34, one plain function a rule.
 
 Everything here is what the scheduler's plugins compute for one pod on one node, before weights. All results are whole
 numbers from 0 to 100 unless said otherwise, and all divisions truncate as Go's do. Numba compiles these functions as
-they stand. Source: kubernetes v1.34, ``pkg/scheduler/framework/plugins``.
+they stand. The rules that every pod meets (use of resources, normalisation by the largest) also take columns of many
+nodes at once: a condition on a node is a factor of 0 or 1 there.
+Source: kubernetes v1.34, ``pkg/scheduler/framework/plugins``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Sequence
 __all__ = [
     "DEFAULT_CPU_MILLIS",
     "DEFAULT_MEMORY_BYTES",
+    "balance",
     "balanced2",
     "balanced_many",
     "image_score",
@@ -50,17 +53,17 @@ def nodes_to_find(nodes: int, percentage: int) -> int:
 
 
 def least_allocated(used: int, capacity: int) -> int:
-    """Return the free share of one resource once the pod is there (``used`` includes it)."""
-    if capacity == 0 or used > capacity:
-        return 0
-    return (capacity - used) * 100 // capacity
+    """Return the free share of one resource once the pod is there (``used`` includes it).
+
+    It is 0 without capacity, and where more is used than there is.
+    """
+    return (used <= capacity) * (capacity - used) * 100 // (capacity + (capacity == 0))
 
 
 def most_allocated(used: int, capacity: int) -> int:
-    """Return the used share of one resource once the pod is there (``used`` includes it)."""
-    if capacity == 0:
-        return 0
-    return min(used, capacity) * 100 // capacity
+    """Return the used share of one resource once the pod is there (``used`` includes it), at most 100."""
+    excess = (used > capacity) * (used - capacity)
+    return (used - excess) * 100 // (capacity + (capacity == 0))
 
 
 def ratio_score(used: int, capacity: int, utilizations: Sequence[int], scores: Sequence[int]) -> int:
@@ -87,7 +90,12 @@ def rounded_half_up(total: int, weights: int) -> int:
 
 def balanced2(first: float, second: float) -> int:
     """Return how evenly two resources are used; each is a share of its capacity, cut at 1."""
-    return int((1.0 - abs(first - second) / 2.0) * 100.0)
+    return int(balance(first, second))
+
+
+def balance(first: float, second: float) -> float:
+    """Return the same before it is cut to a whole number."""
+    return (1.0 - abs(first - second) / 2.0) * 100.0
 
 
 def balanced_many(shares: Sequence[float]) -> int:

@@ -49,7 +49,7 @@ def cache_folder() -> Path:
     return root / "mlfn" / "compiled" / digest.hexdigest()
 
 
-_COMPILED = ("kube_scores.py", "compiled.py", "packing.py", "scanning.py", "trees.py", "loop.py")
+_COMPILED = ("kube_scores.py", "compiled.py", "packing.py", "scanning.py", "scoring.py", "lanes.py", "loop.py")
 _FOLDER = str(cache_folder())
 
 
@@ -79,7 +79,7 @@ least_allocated: Any = _rule(kube_scores.least_allocated)
 most_allocated: Any = _rule(kube_scores.most_allocated)
 ratio_score: Any = _rule(kube_scores.ratio_score)
 rounded_half_up: Any = _rule(kube_scores.rounded_half_up)
-balanced2: Any = _rule(kube_scores.balanced2)
+balanced2: Any = _rule(kube_scores.balanced2, balance=_rule(kube_scores.balance))
 balanced_many: Any = _rule(kube_scores.balanced_many, balanced2=balanced2)
 normalised: Any = _rule(kube_scores.normalised)
 reversed_normalised: Any = _rule(kube_scores.reversed_normalised)

@@ -166,7 +166,7 @@ class _Reading:
             if any(each.get("whenUnsatisfiable") != "ScheduleAnyway" for each in constraints):
                 self.fail("has defaultConstraints other than ScheduleAnyway, which mlfn does not simulate")
             pairs = tuple((str(each["topologyKey"]), int(each["maxSkew"])) for each in constraints)
-            return replace(profile, default_spreads=pairs)
+            return replace(profile, default_spreads=pairs, system_spread=False)
         return profile
 
     def strategy(self, item: Mapping[str, Any]) -> Strategy:

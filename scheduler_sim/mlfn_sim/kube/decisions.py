@@ -40,6 +40,8 @@ class Decision:
     """Sum of the weighted scores of each feasible node."""
     ties: tuple[int, ...] = ()
     """The feasible nodes with the highest total."""
+    refusal: str = ""
+    """Why no node was looked at, as the scheduler words it."""
 
     def rejected_by(self) -> dict[str, int]:
         """Return filter -> how many nodes it rejected."""
@@ -48,5 +50,7 @@ class Decision:
 
 def unschedulable_text(decision: Decision, nodes: int) -> str:
     """Return the scheduler's own words for a pod that fits nowhere."""
+    if decision.refusal:
+        return f"0/{nodes} nodes are available: {decision.refusal}."
     reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in decision.reasons.items()))
     return f"0/{nodes} nodes are available: {reasons}." if reasons else f"0/{nodes} nodes are available."

@@ -45,6 +45,11 @@ class Taint:
     value: str
     effect: Effect
 
+    @property
+    def keeps_away(self) -> bool:
+        """Tell whether the taint forbids; else it only makes a node worse."""
+        return self.effect is not Effect.PREFER_NO_SCHEDULE
+
 
 @dataclass(frozen=True, slots=True)
 class Toleration:
@@ -209,6 +214,10 @@ class PodShape:
     """Host address, protocol and host port."""
     priority: int = 0
     preempts: bool = True
+    node_name: str = ""
+    """The only node that will do (``spec.nodeName`` of a pod that is scheduled all the same); empty: any."""
+    terminating: bool = False
+    """It ends: spread constraints no longer count it, everything else does until it is gone."""
     owned_by: Selector | None = None
     """Union of the selectors of the Services and controllers that select it, for the default spread; None = none."""
 

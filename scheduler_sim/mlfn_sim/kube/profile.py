@@ -63,6 +63,8 @@ class Profile:
     hard_affinity_weight: int = 1
     default_spreads: tuple[tuple[str, int], ...] = (("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5))
     """(key, max skew) for pods without constraints of their own that a Service or controller owns."""
+    system_spread: bool = True
+    """Those are the system's own: nodes without their keys are scored too (defaultingType System)."""
     added_terms: tuple[NodeTerm, ...] | None = None
     """Required node affinity that the profile adds to every pod (addedAffinity); None = none."""
     initial_backoff_s: float = 1.0

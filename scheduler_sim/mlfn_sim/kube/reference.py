@@ -1,32 +1,62 @@
-"""The readable engine: one pod, one node after another, in plain Python.
+"""The readable engine: one pod after another, each rule written once, over columns of nodes.
 
-It keeps no more state than the rules name: requests, pods and ports by node, and the counts of the catalog's tallies.
-The fast engine is held to it. Nothing here is random but the choice among equals, which is an argument.
+It keeps no more state than the rules name: free resources, pods and ports by node, and the counts of the catalog's
+tallies. A cycle asks each filter of a stretch of nodes at once, scores those that pass, and takes the best. The fast
+engine is held to it. Nothing here is random but the choice among equals, which is an argument.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from mlfn_policies import kube_scores as rules
-from mlfn_sim.kube.catalog import CPU, MEMORY, Catalog, ShapePlan, SpreadPlan, TermPlan, Verdict
+from mlfn_sim.kube.catalog import CPU, MEMORY, Catalog, ShapePlan, SpreadPlan, TermPlan
 from mlfn_sim.kube.decisions import Decision, Rejection
 from mlfn_sim.kube.engine import Batch, Outcome
 from mlfn_sim.kube.objects import NodeSpec, PodShape
-from mlfn_sim.kube.profile import Profile
-from mlfn_sim.kube.reasons import AFFINITY, ANTI_AFFINITY, KEPT_OUT, SPREAD, TEXT, taint_text
+from mlfn_sim.kube.profile import Profile, Strategy
+from mlfn_sim.kube.reasons import (
+    AFFINITY,
+    ANTI_AFFINITY,
+    CONFLICT,
+    KEPT_OUT,
+    NOT_NAMED,
+    SPREAD,
+    STATIC,
+    TEXT,
+    static_words,
+)
 
 __all__ = ["ReferenceEngine", "first_of"]
 
-_STATIC = {
-    Verdict.UNSCHEDULABLE: "NodeUnschedulable",
-    Verdict.TAINT: "TaintToleration",
-    Verdict.NODE_AFFINITY: "NodeAffinity",
-}
-_Columns = dict[str, list[int]]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+_FIT = "NodeResourcesFit"
+_column: Any = rules
+"""The rules once more: these calls hand them columns instead of numbers."""
+
+
+class _Objection(NamedTuple):
+    """Hold which of some nodes a filter rejects for one reason."""
+
+    plugin: str
+    words: str
+    """Empty: the node's verdict has them."""
+    nodes: Bools
+    curable: bool | Bools
+    """The end of other pods could lift it."""
+
+
+class _Found(NamedTuple):
+    """Hold the outcome of a search: nodes in the order in which they were looked at."""
+
+    feasible: Ints
+    looked_at: Ints
 
 
 def first_of(ties: Sequence[int]) -> int:
@@ -38,29 +68,33 @@ class ReferenceEngine:
     """Hold the state of a cluster and decide for one pod after another."""
 
     def __init__(self, catalog: Catalog, profile: Profile, choose: Callable[[Sequence[int]], int] = first_of) -> None:
+        count = len(catalog.nodes)
+        self.catalog = catalog
         self.profile = profile
         self.start = 0
         """Where the next search begins, in the snapshot's order."""
+        self.pods = np.zeros(count, np.int64)
         self._choose = choose
-        self._settle(catalog)
+        self._ratios = _ratios(profile.strategy)
+        self._used: list[Ints] = []
+        """By resource, then node: what the pods there ask."""
+        self._assumed = [np.zeros(count, np.int64), np.zeros(count, np.int64)]
+        """The same of cpu and memory, with what is assumed of containers that ask none."""
+        self._ports: dict[tuple[str, str, int], Ints] = {}
+        """Port -> by node: the pods that hold it."""
+        self._residents: list[Ints] = []
+        """By shape, then node: pods there; what a new tally is counted from."""
+        self._counts: list[Ints] = []
+        """By tally, then topology value; the last is 0 for nodes without the label, whose value is -1."""
+        self._order()
 
-    def _settle(self, catalog: Catalog) -> None:
-        count = len(catalog.nodes)
-        self.catalog = catalog
-        self.pods = [0] * count
-        self._order: list[int] = catalog.order.tolist()
-        self._allowed: list[int] = catalog.allowed_pods.tolist()
-        self._position = {node: p for p, node in enumerate(self._order)}
-        self._capacity = [row.tolist() for row in catalog.allocatable]
-        self._used = [[0] * count for _ in catalog.allocatable]
-        self._assumed_cpu = [0] * count
-        self._assumed_memory = [0] * count
-        self._ports: list[Counter[tuple[str, str, int]]] = [Counter() for _ in range(count)]
-        self._shapes: list[Counter[int]] = [Counter() for _ in range(count)]
-        """By node: shape -> pods there; what a new tally is counted from."""
-        self._counts: list[list[int]] = []
-        """By tally, then topology value."""
-        self._plans: dict[int, _Lists] = {}
+    def _order(self) -> None:
+        order = self.catalog.order
+        self._walk = np.concatenate((order, order))
+        """The snapshot twice, so that a walk from anywhere is one piece."""
+        self._position = np.argsort(order)
+
+    # -- cycles --
 
     def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
         """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search.
@@ -68,25 +102,84 @@ class ReferenceEngine:
         ``barred`` nodes are rejected as given: on them, pods that wait for a node of their own count as there.
         """
         plan = self._plan(shape)
-        self.start %= max(1, len(self._order))
-        found, evaluated, rejected, reasons = self._search(plan, barred or {})
-        if self._order:
-            self.start = (self.start + evaluated) % len(self._order)
-        if not found:
+        if plan.conflicting:
+            return Decision(-1, (), 0, refusal=CONFLICT)
+        found = self._search(plan, barred or {})
+        rejected, reasons = self._explain(plan, found, barred or {})
+        evaluated = len(found.looked_at)
+        if not len(found.feasible):
             return Decision(-1, (), evaluated, rejected, reasons)
-        scores = self._scores(plan, found)
-        totals = [sum(column) for column in zip(*scores.values(), strict=True)] or [0] * len(found)
-        best = max(totals)
-        ties = tuple(node for node, total in zip(found, totals, strict=True) if total == best)
-        chosen = self._choose(sorted(ties, key=self._position.__getitem__))
-        return Decision(chosen, tuple(found), evaluated, rejected, reasons, scores, totals, ties)
+        scores = self._scores(plan, found.feasible)
+        totals = _total(scores, len(found.feasible))
+        chosen, ties = self._best(found.feasible, totals)
+        listed = {name: np.broadcast_to(column, len(totals)).tolist() for name, column in scores.items()}
+        feasible = tuple(found.feasible.tolist())
+        return Decision(chosen, feasible, evaluated, rejected, reasons, listed, totals.tolist(), ties)
 
     def rejection(self, shape: PodShape, node: int) -> Rejection | None:
         """Return why a pod cannot go onto one node now, None when it can."""
         plan = self._plan(shape)
-        reasons: Counter[str] = Counter()
-        plugin = self._reject(plan, node, [self._floor(spread) for spread in plan.plan.hard_spreads], reasons)
-        return Rejection(plugin, tuple(reasons), self._is_curable(plan.plan, node, plugin)) if plugin else None
+        return self._rejections(plan, np.array([node])).get(node)
+
+    def run(self, batch: Batch) -> Outcome:
+        """Decide and place one pod after another; nothing is explained."""
+        placed: list[tuple[PodShape, int]] = []
+        columns: list[tuple[int, int, int]] = []
+        for step in batch.steps.tolist():
+            if step >= 0:
+                shape = batch.shapes[step]
+                plan, chosen, ties = self._plan(shape), -1, 0
+                found = self._search(plan, {}) if not plan.conflicting else None
+                if found is not None and len(found.feasible):
+                    totals = _total(self._scores(plan, found.feasible), len(found.feasible))
+                    chosen, equal = self._best(found.feasible, totals)
+                    ties = len(equal)
+                    self.place(shape, chosen)
+                placed.append((shape, chosen))
+                columns.append((chosen, ties, self.start))
+            elif placed[-1 - step][1] >= 0:
+                self.remove(*placed[-1 - step])
+                placed[-1 - step] = placed[-1 - step][0], -1
+        table = np.array(columns, np.int32).reshape(-1, 3)
+        return Outcome(table[:, 0], table[:, 1], table[:, 2])
+
+    def _search(self, plan: ShapePlan, barred: Mapping[int, Rejection]) -> _Found:
+        """Walk from where the last search ended until enough nodes are feasible, and move the start.
+
+        One feasible node more than wanted ends the walk and is not kept.
+        """
+        everything = len(self.catalog.order)
+        ring = self._walk if plan.named is None else np.concatenate((plan.named, plan.named))
+        total = len(ring) // 2
+        if not total:
+            return _Found(ring, ring)
+        begin, wanted = self.start % total, rules.nodes_to_find(total, self.profile.percentage)
+        closed = np.fromiter(barred, np.int64, len(barred))
+        passing, seen, kept = [], 0, 0
+        stretch = wanted + wanted // 4 + 8
+        while seen < total and kept <= wanted:
+            nodes = ring[begin + seen : begin + min(total, seen + stretch)]
+            passes = ~np.isin(nodes, closed) if barred else np.ones(len(nodes), np.bool_)
+            for objection in self._objections(plan, nodes):
+                passes &= ~objection.nodes
+            passing.append(np.flatnonzero(passes) + seen)
+            seen += len(nodes)
+            kept += len(passing[-1])
+        at = np.concatenate(passing)
+        ended = int(at[wanted]) if kept > wanted else total
+        self.start = (self.start + ended) % everything
+        return _Found(ring[begin + at[:wanted]], ring[begin : begin + ended])
+
+    def _best(self, feasible: Ints, totals: Ints) -> tuple[int, tuple[int, ...]]:
+        """Return the chosen node, and those with the highest total."""
+        ties = feasible[totals == totals.max()]
+        if len(ties) == 1:
+            equal = (int(ties[0]),)
+            return self._choose(equal), equal
+        in_order = ties[np.argsort(self._position[ties])]
+        return self._choose(in_order.tolist()), tuple(ties.tolist())
+
+    # -- state --
 
     def place(self, shape: PodShape, node: int) -> None:
         """Put a pod onto a node, fitting or not."""
@@ -96,314 +189,266 @@ class ReferenceEngine:
         """Take a pod off a node."""
         self._change(shape, node, -1)
 
-    def run(self, batch: Batch) -> Outcome:
-        """Decide and place one pod after another."""
-        placed: list[tuple[PodShape, int]] = []
-        columns: list[tuple[int, int, int]] = []
-        for step in batch.steps.tolist():
-            if step >= 0:
-                decision = self.decide(batch.shapes[step])
-                placed.append((batch.shapes[step], decision.chosen))
-                columns.append((decision.chosen, len(decision.ties), self.start))
-                if decision.chosen >= 0:
-                    self.place(*placed[-1])
-            elif placed[-1 - step][1] >= 0:
-                self.remove(*placed[-1 - step])
-                placed[-1 - step] = placed[-1 - step][0], -1
-        table = np.array(columns, np.int32).reshape(-1, 3)
-        return Outcome(table[:, 0], table[:, 1], table[:, 2])
+    def _change(self, shape: PodShape, node: int, sign: int) -> None:
+        plan = self._plan(shape)
+        for resource, amount in plan.requests:
+            self._used[resource][node] += sign * amount
+        self._assumed[CPU][node] += sign * shape.assumed_cpu
+        self._assumed[MEMORY][node] += sign * shape.assumed_memory
+        self.pods[node] += sign
+        self._residents[plan.index][node] += sign
+        for port in plan.ports:
+            if port not in self._ports:
+                self._ports[port] = np.zeros(len(self.catalog.nodes), np.int64)
+            self._ports[port][node] += sign
+        for tally, count in plan.changes:
+            what = self.catalog.tallies[tally]
+            if self.catalog.node_sets[what.nodes][node]:
+                value = self.catalog.topologies[what.topology].value[node]
+                if value >= 0:
+                    self._counts[tally][value] += sign * count
 
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
         """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
-        old, there = self.catalog, dict(zip((node.name for node in self.catalog.nodes), self._shapes, strict=True))
-        self._settle(old.with_nodes(nodes))
-        for plan in old.plans:
-            self.catalog.plan(plan.shape)
-        for i, node in enumerate(nodes):
-            for s, pods in there.get(node.name, Counter()).items():
-                for _ in range(pods):
-                    self.place(old.plans[s].shape, i)
+        came = self.catalog.change_nodes(nodes)
+        known = came >= 0
 
-    def _change(self, shape: PodShape, node: int, sign: int) -> None:
-        plan = self._plan(shape).plan
-        for resource, amount in plan.requests:
-            self._used[resource][node] += sign * amount
-        self._assumed_cpu[node] += sign * shape.assumed_cpu
-        self._assumed_memory[node] += sign * shape.assumed_memory
-        self.pods[node] += sign
-        self._shapes[node][plan.index] += sign
-        for port in plan.ports:
-            self._ports[node][port] += sign
-        for tally, count in plan.changes:
-            self._count(tally, node, sign * count)
+        def carried(column: Ints) -> Ints:
+            moved = np.zeros(len(nodes), np.int64)
+            moved[known] = column[came[known]]
+            return moved
 
-    def _plan(self, shape: PodShape) -> _Lists:
+        self.pods = carried(self.pods)
+        self._used = [carried(column) for column in self._used]
+        self._assumed = [carried(column) for column in self._assumed]
+        self._ports = {port: carried(column) for port, column in self._ports.items()}
+        self._residents = [carried(column) for column in self._residents]
+        self._counts = [self._counted(tally) for tally in range(len(self._counts))]
+        self._order()
+
+    def _plan(self, shape: PodShape) -> ShapePlan:
         plan = self.catalog.plan(shape)
-        known = self._plans.get(plan.index)
-        if known is None or known.plan is not plan:
-            known = self._plans[plan.index] = _Lists(plan)
-        for name in range(len(self._used), len(self.catalog.allocatable)):
-            self._capacity.append(self.catalog.allocatable[name].tolist())
-            self._used.append([0] * len(self._order))
+        for _ in range(len(self._residents), len(self.catalog.plans)):
+            self._residents.append(np.zeros(len(self.catalog.nodes), np.int64))
+        for _ in range(len(self._used), len(self.catalog.resources)):
+            self._used.append(np.zeros(len(self.catalog.nodes), np.int64))
         for tally in range(len(self._counts), len(self.catalog.tallies)):
-            self._recount(tally)
-        return known
+            self._counts.append(self._counted(tally))
+        return plan
 
-    def _recount(self, tally: int) -> None:
-        """Count a new tally's pods among those that are there already."""
-        topology = self.catalog.topologies[self.catalog.tallies[tally].topology]
-        self._counts.append([0] * len(topology.values))
-        matcher = self.catalog.tallies[tally].matcher
-        for node, shapes in enumerate(self._shapes):
-            for index, pods in shapes.items():
-                shape = self.catalog.plans[index].shape
-                count = matcher.counts(shape, dict(shape.labels))
-                if count and pods:
-                    self._count(tally, node, count * pods)
-
-    def _count(self, tally: int, node: int, amount: int) -> None:
+    def _counted(self, tally: int) -> Ints:
+        """Count a tally's pods among those that are there."""
         what = self.catalog.tallies[tally]
-        value = self.catalog.topologies[what.topology].value[node]
-        if value >= 0 and self.catalog.node_sets[what.nodes][node]:
-            self._counts[tally][value] += amount
+        topology = self.catalog.topologies[what.topology]
+        pods = np.zeros(len(self.catalog.nodes), np.int64)
+        for plan, there in zip(self.catalog.plans, self._residents, strict=False):
+            count = what.matcher.counts(plan.shape, dict(plan.shape.labels))
+            if count:
+                pods += count * there
+        counts = np.zeros(len(topology.values) + 1, np.int64)
+        admitted = self.catalog.node_sets[what.nodes] & (topology.value >= 0)
+        np.add.at(counts, topology.value[admitted], pods[admitted])
+        return counts
 
     # -- filters --
 
-    def _is_curable(self, plan: ShapePlan, node: int, plugin: str) -> bool:
-        """Tell whether the end of other pods could admit a pod that a filter rejects."""
-        match plugin:
-            case "NodePorts":
-                return True
-            case "NodeResourcesFit":
-                return all(amount <= self._capacity[resource][node] for resource, amount in plan.requests)
-            case "PodTopologySpread":
-                # The first constraint that fails tells: a missing label stays missing.
-                floors = [self._floor(spread) for spread in plan.hard_spreads]
-                return self._spread_text(plan.hard_spreads, floors, node) == SPREAD
-            case "InterPodAffinity":
-                return not plan.near or self._near_met(plan, node)
-            case _:
-                return False
+    def _explain(
+        self, plan: ShapePlan, found: _Found, barred: Mapping[int, Rejection]
+    ) -> tuple[dict[int, str], Counter[str]]:
+        """Return who rejected each node that was looked at, and how often each reason was given."""
+        refused = np.setdiff1d(found.looked_at, found.feasible, assume_unique=True)
+        why = {**self._rejections(plan, refused), **barred}
+        rejected = {node: why[node].plugin for node in refused.tolist()}
+        reasons = Counter(words for node in rejected for words in why[node].reasons)
+        if plan.named is not None and not len(found.feasible) and len(plan.named) < len(self.catalog.order):
+            reasons[NOT_NAMED] = len(self.catalog.order) - len(rejected)
+        return rejected, reasons
 
-    def _search(
-        self, plan: _Lists, barred: Mapping[int, Rejection]
-    ) -> tuple[list[int], int, dict[int, str], Counter[str]]:
-        """Return feasible nodes, how many were looked at, who rejected the others, and why."""
-        total = len(self._order)
-        wanted = rules.nodes_to_find(total, self.profile.percentage)
-        found: list[int] = []
-        rejected: dict[int, str] = {}
-        reasons: Counter[str] = Counter()
-        floors = [self._floor(spread) for spread in plan.plan.hard_spreads]
-        for step in range(total):
-            node = self._order[(self.start + step) % total]
-            if node in barred:
-                plugin = barred[node].plugin
-                reasons.update(barred[node].reasons)
-            else:
-                plugin = self._reject(plan, node, floors, reasons)
-            if plugin:
-                rejected[node] = plugin
-            elif len(found) == wanted:
-                break  # one more than wanted ends the search and is not kept
-            else:
-                found.append(node)
-        return found, len(found) + len(rejected), rejected, reasons
+    def _rejections(self, plan: ShapePlan, nodes: Ints) -> dict[int, Rejection]:
+        """Return why each node is rejected: the first filter that objects counts; only NodeResourcesFit tells all."""
+        found: dict[int, Rejection] = {}
+        for plugin, words, rejecting, curable in self._objections(plan, nodes):
+            for i in np.flatnonzero(rejecting).tolist():
+                node = int(nodes[i])
+                said = words or static_words(int(plan.verdict[node]), plan.shape, self.catalog.nodes[node])
+                lifts = bool(np.broadcast_to(curable, len(nodes))[i])
+                known = found.get(node)
+                if known is None:
+                    found[node] = Rejection(plugin, (said,), lifts)
+                elif known.plugin == plugin == _FIT:
+                    found[node] = Rejection(plugin, (*known.reasons, said), known.curable and lifts)
+        return found
 
-    def _reject(self, lists: _Lists, node: int, floors: Sequence[int], reasons: Counter[str]) -> str:
-        """Return the filter that rejects a node, "" when none does."""
-        plan = lists.plan
-        verdict = lists.verdict[node]
-        if verdict:
-            plugin = _STATIC[verdict]
-            reasons[TEXT.get(plugin) or taint_text(plan.shape, self.catalog.nodes[node])] += 1
-            return plugin
-        if plan.ports and self._port_taken(plan, node):
-            reasons[TEXT["NodePorts"]] += 1
-            return "NodePorts"
-        short = self._short_of(plan, node)
-        if short:
-            reasons.update(short)
-            return "NodeResourcesFit"
-        if plan.hard_spreads:
-            text = self._spread_text(plan.hard_spreads, floors, node)
-            if text:
-                reasons[text] += 1
-                return "PodTopologySpread"
-        text = self._affinity_text(plan, node)
-        if text:
-            reasons[text] += 1
-            return "InterPodAffinity"
-        return ""
-
-    def _port_taken(self, plan: ShapePlan, node: int) -> bool:
-        taken = [port for port, count in self._ports[node].items() if count]
-        return any(
-            protocol == other_protocol and port == other_port and (host == other or "0.0.0.0" in (host, other))  # noqa: S104
-            for host, protocol, port in plan.ports
-            for other, other_protocol, other_port in taken
-        )
-
-    def _short_of(self, plan: ShapePlan, node: int) -> list[str]:
-        short = []
-        if self.pods[node] + 1 > self._allowed[node]:
-            short.append("Too many pods")
+    def _objections(self, plan: ShapePlan, nodes: Ints) -> Iterator[_Objection]:
+        """Yield what the filters have against the nodes, in the order of the filters."""
+        verdict = plan.verdict[nodes]
+        if verdict.any():
+            for code, (plugin, words) in STATIC.items():
+                if (said := verdict == code).any():
+                    yield _Objection(plugin, words, said, False)
+        if plan.ports:
+            yield _Objection("NodePorts", TEXT["NodePorts"], self._port_taken(plan, nodes), True)
+        yield _Objection(_FIT, "Too many pods", self.pods[nodes] >= self.catalog.allowed_pods[nodes], True)
         for resource, amount in plan.requests:
-            if amount > self._capacity[resource][node] - self._used[resource][node]:
-                short.append(f"Insufficient {self.catalog.resources[resource]}")
-        return short
+            capacity = self.catalog.allocatable[resource][nodes]
+            words = f"Insufficient {self.catalog.resources[resource]}"
+            short = amount > capacity - self._used[resource][nodes]
+            yield _Objection(_FIT, words, short, amount <= capacity)
+        for spread in plan.hard_spreads:
+            value = self.catalog.topologies[spread.topology].value[nodes]
+            yield _Objection("PodTopologySpread", f"{SPREAD} (missing required label)", value < 0, False)
+            skew = self._counts[spread.tally][value] + spread.matches_itself - self._floor(spread)
+            yield _Objection("PodTopologySpread", SPREAD, skew > spread.max_skew, True)
+        if plan.near:
+            yield _Objection("InterPodAffinity", AFFINITY, ~self._near_met(plan, nodes), False)
+        for terms, words in ((plan.away, ANTI_AFFINITY), (plan.kept_out, KEPT_OUT)):
+            for term in terms:
+                yield _Objection("InterPodAffinity", words, self._read(term, nodes) > 0, True)
+
+    def _port_taken(self, plan: ShapePlan, nodes: Ints) -> Bools:
+        taken = np.zeros(len(nodes), np.bool_)
+        for host, protocol, port in plan.ports:
+            for (other, other_protocol, other_port), pods in self._ports.items():
+                same_host = host == other or "0.0.0.0" in (host, other)  # noqa: S104
+                if same_host and (protocol, port) == (other_protocol, other_port):
+                    taken |= pods[nodes] > 0
+        return taken
 
     def _floor(self, spread: SpreadPlan) -> int:
         """Return the least count of a hard constraint over the values of admitted nodes."""
         tally = self.catalog.tallies[spread.tally]
         values = self.catalog.topologies[spread.topology].value[self.catalog.node_sets[tally.nodes]]
-        present: set[int] = set(values.tolist()) - {-1}
-        if len(present) < spread.min_domains or not present:
+        present = np.unique(values[values >= 0])
+        if len(present) < spread.min_domains or not len(present):
             return 0
-        return min(self._counts[spread.tally][value] for value in present)
+        return int(self._counts[spread.tally][present].min())
 
-    def _spread_text(self, spreads: Sequence[SpreadPlan], floors: Sequence[int], node: int) -> str:
-        for spread, floor in zip(spreads, floors, strict=True):
-            value = self._value(spread.topology, node)
-            if value < 0:
-                return f"{SPREAD} (missing required label)"
-            if self._counts[spread.tally][value] + spread.matches_itself - floor > spread.max_skew:
-                return SPREAD
-        return ""
+    def _near_met(self, plan: ShapePlan, nodes: Ints) -> Bools:
+        """Tell where a required affinity is met: by pods there, or because the pod is the first of its group."""
+        first = plan.near_itself and not any(self._counts[term.tally].any() for term in plan.near)
+        met = np.ones(len(nodes), np.bool_)
+        for term in plan.near:
+            met &= (
+                self._read(term, nodes) > 0 if not first else self.catalog.topologies[term.topology].value[nodes] >= 0
+            )
+        return met
 
-    def _affinity_text(self, plan: ShapePlan, node: int) -> str:
-        if plan.near and not self._near_met(plan, node):
-            return AFFINITY
-        if any(self._read(rule, node) > 0 for rule in plan.away):
-            return ANTI_AFFINITY
-        if any(self._read(rule, node) > 0 for rule in plan.kept_out):
-            return KEPT_OUT
-        return ""
-
-    def _near_met(self, plan: ShapePlan, node: int) -> bool:
-        if any(self._value(rule.topology, node) < 0 for rule in plan.near):
-            return False
-        if all(self._read(rule, node) > 0 for rule in plan.near):
-            return True
-        nobody = not any(any(self._counts[rule.tally]) for rule in plan.near)
-        return nobody and plan.near_itself
-
-    def _value(self, topology: int, node: int) -> int:
-        return int(self.catalog.topologies[topology].value[node])
-
-    def _read(self, rule: TermPlan, node: int) -> int:
-        value = self._value(rule.topology, node)
-        return self._counts[rule.tally][value] if value >= 0 else 0
+    def _read(self, rule: TermPlan | SpreadPlan, nodes: Ints) -> Ints:
+        """Return what a tally counts in the topology value of each node."""
+        return self._counts[rule.tally][self.catalog.topologies[rule.topology].value[nodes]]
 
     # -- scores --
 
-    def _scores(self, lists: _Lists, found: list[int]) -> _Columns:
-        plan = lists.plan
-        taints = [lists.taint_raw[node] for node in found]
-        most = max(taints)
-        columns: _Columns = {
-            "ImageLocality": [lists.image[node] for node in found],
-            "TaintToleration": [rules.reversed_normalised(raw, most) for raw in taints],
-            "NodeResourcesFit": [self._fit_score(plan, node) for node in found],
+    def _scores(self, plan: ShapePlan, nodes: Ints) -> dict[str, Any]:
+        """Return the weighted score of each node by plugin: a column, or one number for all."""
+        taints = plan.taint_raw[nodes]
+        scores: dict[str, Any] = {
+            "ImageLocality": plan.image[nodes].astype(np.int64),
+            "TaintToleration": _column.reversed_normalised(taints, int(taints.max())),
+            _FIT: self._fit_scores(plan, nodes),
         }
         if any(self.catalog.resources[resource] in self.profile.balanced for resource, _ in plan.requests):
-            columns["NodeResourcesBalancedAllocation"] = [self._balanced(plan, node) for node in found]
+            scores["NodeResourcesBalancedAllocation"] = self._balanced(plan, nodes)
         if plan.shape.preferred_nodes:
-            raws = [lists.affinity_raw[node] for node in found]
-            most = max(raws)
-            columns["NodeAffinity"] = [rules.normalised(raw, most) for raw in raws]
+            raws = plan.affinity_raw[nodes]
+            scores["NodeAffinity"] = _column.normalised(raws, int(raws.max()))
         if plan.soft_spreads:
-            columns["PodTopologySpread"] = self._spread_scores(plan, found)
-        drawn = self._attraction(plan, found)
-        if drawn is not None:
-            columns["InterPodAffinity"] = drawn
+            scores["PodTopologySpread"] = self._spread_scores(plan, nodes)
+        # Left out when no term of anyone hits any node.
+        if any(self._counts[rule.tally].any() for rule in plan.attraction):
+            scores["InterPodAffinity"] = self._attraction(plan, nodes)
         weights = self.profile.weights
-        return {name: [weights[name] * score for score in columns[name]] for name in sorted(columns) if name in weights}
+        return {name: weights[name] * scores[name] for name in sorted(scores) if name in weights}
 
-    def _fit_score(self, plan: ShapePlan, node: int) -> int:
+    def _fit_scores(self, plan: ShapePlan, nodes: Ints) -> Any:
         strategy = self.profile.strategy
-        total = weights = 0
+        total: Any = 0
+        weights: Any = 0
         for name, weight in strategy.resources:
-            used, capacity = self._use_for_fit(plan, name, node)
-            if capacity == 0:
+            use = self._use_for_fit(plan, name, nodes)
+            if use is None:
                 continue
-            if strategy.kind == "RequestedToCapacityRatio":
-                score = rules.ratio_score(used, capacity, strategy.utilizations, strategy.scores)
-                if score == 0:
-                    continue
-            elif strategy.kind == "MostAllocated":
-                score = rules.most_allocated(used, capacity)
+            used, capacity = use
+            counts = capacity > 0
+            if strategy.kind == "LeastAllocated":
+                score = _column.least_allocated(used, capacity)
             else:
-                score = rules.least_allocated(used, capacity)
-            total += score * weight
-            weights += weight
-        if weights == 0:
-            return 0
+                score = _column.most_allocated(used, capacity)
+            if strategy.kind == "RequestedToCapacityRatio":
+                # The used share is a whole number of percent; a resource without points does not count.
+                score = self._ratios[score] * counts
+                counts = score > 0
+            total = total + weight * score
+            weights = weights + weight * counts
+        weights = np.maximum(weights, 1)
         if strategy.kind == "RequestedToCapacityRatio":
-            return rules.rounded_half_up(total, weights)
+            return np.floor(total / weights + 0.5).astype(np.int64)
         return total // weights
 
-    def _use_for_fit(self, plan: ShapePlan, name: str, node: int) -> tuple[int, int]:
-        """Return use with the pod, and capacity; capacity 0 leaves the resource out."""
-        if name == "cpu":
-            return self._assumed_cpu[node] + plan.shape.assumed_cpu, self._capacity[CPU][node]
-        if name == "memory":
-            return self._assumed_memory[node] + plan.shape.assumed_memory, self._capacity[MEMORY][node]
-        asked = dict(plan.shape.requests).get(name, 0)
-        if not asked:
-            return 0, 0
+    def _use_for_fit(self, plan: ShapePlan, name: str, nodes: Ints) -> tuple[Ints, Ints] | None:
+        """Return use with the pod, and capacity; None leaves the resource out."""
         resource = self.catalog.resource(name)
-        return self._used[resource][node] + asked, self._capacity[resource][node]
+        capacity = self.catalog.allocatable[resource][nodes]
+        if resource in (CPU, MEMORY):
+            own = plan.shape.assumed_memory if resource == MEMORY else plan.shape.assumed_cpu
+            return self._assumed[resource][nodes] + own, capacity
+        asked = dict(plan.requests).get(resource, 0)
+        if not asked and name != "ephemeral-storage":
+            return None
+        return self._used[resource][nodes] + asked, capacity
 
-    def _balanced(self, plan: ShapePlan, node: int) -> int:
-        asked = dict(plan.requests)
-        shares = []
+    def _balanced(self, plan: ShapePlan, nodes: Ints) -> Any:
+        asked, shares, whole = dict(plan.requests), [], True
         for name in self.profile.balanced:
             resource = self.catalog.resource(name)
-            capacity = self._capacity[resource][node]
-            if capacity == 0 or (resource > MEMORY and resource not in asked):
+            if resource > MEMORY and resource not in asked and name != "ephemeral-storage":
                 continue
-            shares.append(min(1.0, (self._used[resource][node] + asked.get(resource, 0)) / capacity))
-        return rules.balanced_many(shares)
+            capacity = self.catalog.allocatable[resource][nodes]
+            there = capacity > 0
+            used = self._used[resource][nodes] + asked.get(resource, 0)
+            shares.append(np.where(there, np.minimum(1.0, used / np.maximum(capacity, 1)), -1.0))
+            whole = whole and bool(there.all())
+        if whole and len(shares) == 2:
+            return _column.balance(*shares).astype(np.int64)
+        rows = np.stack(shares, axis=1).tolist()  # a resource that a node does not have does not count there
+        return np.array([rules.balanced_many([share for share in row if share >= 0]) for row in rows], np.int64)
 
-    def _spread_scores(self, plan: ShapePlan, found: list[int]) -> list[int]:
-        keyed = [node for node in found if plan.spread_keyed[node]]
-        weights = []
+    def _spread_scores(self, plan: ShapePlan, nodes: Ints) -> Any:
+        keyed = plan.spread_keyed[nodes]
+        there = nodes[keyed]
+        scores = np.zeros(len(nodes), np.int64)
+        if not len(there):
+            return scores
+        columns: list[tuple[Ints, float, int]] = []
         for spread in plan.soft_spreads:
             # The default constraints score nodes without the key too: for those it is one more value.
-            values = {self._value(spread.topology, node) for node in keyed}
-            weights.append(rules.spread_weight(len(keyed) if spread.is_hostname else len(values)))
-        raws = {node: self._spread_raw(plan, node, weights) for node in keyed}
-        least, most = (min(raws.values()), max(raws.values())) if raws else (0, 0)
-        return [rules.spread_score(raws[node], least, most) if node in raws else 0 for node in found]
+            value = self.catalog.topologies[spread.topology].value[there]
+            weight = rules.spread_weight(len(there) if spread.is_hostname else len(np.unique(value)))
+            columns.append((np.where(value >= 0, self._counts[spread.tally][value], -1), weight, spread.max_skew))
+        known: dict[tuple[int, ...], int] = {}
+        raws = []
+        for counts in zip(*(counts.tolist() for counts, _, _ in columns), strict=True):
+            if counts not in known:
+                met = [i for i, count in enumerate(counts) if count >= 0]  # constraints whose key the node has
+                known[counts] = rules.spread_raw(
+                    [counts[i] for i in met], [columns[i][1] for i in met], [columns[i][2] for i in met]
+                )
+            raws.append(known[counts])
+        scores[keyed] = _column.spread_score(np.array(raws), min(raws), max(raws))
+        return scores
 
-    def _spread_raw(self, plan: ShapePlan, node: int, weights: Sequence[float]) -> int:
-        counts, used, skews = [], [], []
-        for spread, weight in zip(plan.soft_spreads, weights, strict=True):
-            value = self._value(spread.topology, node)
-            if value >= 0:
-                counts.append(self._counts[spread.tally][value])
-                used.append(weight)
-                skews.append(spread.max_skew)
-        return rules.spread_raw(counts, used, skews)
-
-    def _attraction(self, plan: ShapePlan, found: list[int]) -> list[int] | None:
-        """Return InterPodAffinity, None when no term of anyone hits any node."""
-        if not any(any(self._counts[rule.tally]) for rule in plan.attraction):
-            return None
-        raws = [sum(rule.weight * self._read(rule, node) for rule in plan.attraction) for node in found]
-        least, most = min(raws), max(raws)
-        return [rules.interpod_score(raw, least, most) for raw in raws]
+    def _attraction(self, plan: ShapePlan, nodes: Ints) -> Any:
+        raws = sum(rule.weight * self._read(rule, nodes) for rule in plan.attraction)
+        different, which = np.unique(raws, return_inverse=True)
+        least, most = int(different[0]), int(different[-1])
+        return np.array([rules.interpod_score(raw, least, most) for raw in different.tolist()])[which]
 
 
-class _Lists:
-    """Hold a plan's columns as lists: an array's element costs three times as much to read."""
+def _ratios(strategy: Strategy) -> Ints:
+    """Return the score of each used share from 0 to 100 percent."""
+    shape = strategy.utilizations or (0,), strategy.scores or (0,)
+    return np.array([rules.ratio_score(percent, 100, *shape) for percent in range(101)], np.int64)
 
-    __slots__ = ("affinity_raw", "image", "plan", "taint_raw", "verdict")
 
-    def __init__(self, plan: ShapePlan) -> None:
-        self.plan = plan
-        self.verdict: list[int] = plan.verdict.tolist()
-        self.taint_raw: list[int] = plan.taint_raw.tolist()
-        self.affinity_raw: list[int] = plan.affinity_raw.tolist()
-        self.image: list[int] = plan.image.tolist()
+def _total(scores: Mapping[str, Any], nodes: int) -> Ints:
+    return sum(scores.values(), start=np.zeros(nodes, np.int64))
