@@ -203,6 +203,8 @@ class Revision:
     state: str
     """``pending``, ``ready`` or ``failed``."""
     settings: Mapping[str, object]
+    signature: ModelSignature | None = None
+    """Of its model, where the platform still has it."""
 
 
 @dataclass(frozen=True, slots=True)

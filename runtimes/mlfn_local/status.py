@@ -52,6 +52,7 @@ def describe(
                 "created_at": revision.created_at,
                 "state": revision.state.value,
                 "settings": revision.settings.as_json(),
+                "signature": revision.model.signature,
             }
             for revision in record.revisions
         ],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
+from mlfn.delivery.invoke import Invocation, invoke
 from mlfn.delivery.rollback import roll_back
 from mlfn.delivery.traffic import LATEST, TrafficChange, change_traffic
 from mlfn.errors import InvalidInput, NotFound
@@ -71,6 +74,23 @@ def test_a_tag_can_move_and_go(subject: Any, two: tuple[str, str]) -> None:
     assert plain(subject.platform.status(NAME).traffic) == {(second, 100, "")}
     with pytest.raises(NotFound):
         subject.invoke(tag="known-good")
+
+
+def test_an_example_is_made_for_the_revision_of_the_tag(subject: Any, tmp_path: Path) -> None:
+    subject.need("traffic_split")
+    first = subject.deploy().revision
+    other = onnx.load(subject.model)
+    given = other.graph.input[0].name
+    other.graph.input[0].name = "renamed"
+    other.graph.node.insert(0, onnx.helper.make_node("Identity", ["renamed"], [given]))
+    onnx.save(other, tmp_path / "renamed.onnx")
+    second = subject.deploy(model=tmp_path / "renamed.onnx").revision
+    told = {each.name: each.signature.inputs[0].name for each in subject.platform.status(NAME).revisions}
+    assert told == {first: given, second: "renamed"}
+    change_traffic(subject.platform, NAME, TrafficChange(tags=((first, "before"),)))
+    subject.settles(lambda: subject.answering(tag="before") == "model")
+    assert invoke(subject.platform, Invocation(NAME, None, "", 30.0, "before")).status == 200
+    assert invoke(subject.platform, Invocation(NAME, None, "", 30.0)).status == 200
 
 
 def test_a_split_reaches_both_revisions(subject: Any, two: tuple[str, str]) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mlfn.errors import InvalidInput, MlfnError, TimedOut
-from mlfn.function import Answer
+from mlfn.function import Answer, FunctionStatus
 from mlfn.platforms import Platform
+
+if TYPE_CHECKING:
+    from mlfn_runtime.signature import ModelSignature
 
 __all__ = ["Invocation", "invoke"]
 
@@ -53,7 +57,7 @@ def _send_example(platform: Platform, invocation: Invocation) -> Answer:
     # numpy is behind it, which a request of one's own does not need here.
     from mlfn_runtime.synthesis import LENGTHS, example_body
 
-    signature = platform.status(invocation.name).signature
+    signature = _signature(platform.status(invocation.name), invocation.tag)
     bodies = dict.fromkeys(json.dumps(example_body(signature, lengths)).encode() for lengths in LENGTHS)
     first = None
     for body in bodies:
@@ -65,6 +69,13 @@ def _send_example(platform: Platform, invocation: Invocation) -> Answer:
     return first
 
 
+def _signature(status: FunctionStatus, tag: str) -> ModelSignature:
+    """Return the signature of the revision under a tag, else of the one that serves."""
+    tagged = {share.revision for share in status.traffic if tag and share.tag == tag}
+    named = (each.signature for each in status.revisions if each.name in tagged)
+    return next((signature for signature in named if signature is not None), status.signature)
+
+
 def _check_json(body: bytes) -> None:
     try:
         json.loads(body)
@@ -73,6 +84,8 @@ def _check_json(body: bytes) -> None:
         raise InvalidInput(f"the request is not JSON: {error.msg[:1].lower()}{error.msg[1:]} ({where})") from error
     except UnicodeDecodeError as error:
         raise InvalidInput(f"the request is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    except RecursionError as error:
+        raise InvalidInput("the request is nested too deep; expected an Open Inference document") from error
 
 
 def _refusal(name: str, answer: Answer) -> MlfnError:

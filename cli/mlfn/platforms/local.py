@@ -312,7 +312,7 @@ def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
         format=value["format"],
         signature=ModelSignature.from_record(value["signature"]),
         created_at=value["created_at"],
-        revisions=tuple(Revision(**revision) for revision in value["revisions"]),
+        revisions=tuple(map(_revision_of, value["revisions"])),
         traffic=_traffic_of(name, value),
         instances=tuple(Instance(**instance) for instance in value["instances"]),
         decisions=tuple(ScaleDecision(**decision) for decision in value["decisions"]),
@@ -321,6 +321,10 @@ def _status_of(value: Mapping[str, Any]) -> FunctionStatus:
         urls=(f"{root}/{name}", f"http://{name}.localhost:{value['port']}"),
         warm=_warm_of(value),
     )
+
+
+def _revision_of(value: Mapping[str, Any]) -> Revision:
+    return Revision(**{**value, "signature": ModelSignature.from_record(value["signature"])})
 
 
 def _traffic_of(name: str, value: Mapping[str, Any]) -> tuple[Traffic, ...]:

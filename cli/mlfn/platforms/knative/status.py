@@ -11,7 +11,7 @@ from mlfn.nearest import did_you_mean
 from mlfn.platforms.knative.revisions import REVISION_LABEL, created_at, is_ready, serving, traffic_of
 from mlfn.platforms.kube.instances import condition, instance, unix_time
 from mlfn.platforms.kube.kinds import Object
-from mlfn.platforms.kube.labels import SPEC
+from mlfn.platforms.kube.labels import SIGNATURE, SPEC
 from mlfn.platforms.kube.records import own_annotations, read_digest, read_format, read_signature, read_spec
 
 __all__ = ["seen_by_tag", "status_of"]
@@ -72,13 +72,14 @@ def _instances(pods: Sequence[Object]) -> tuple[Instance, ...]:
 
 
 def _revision(revision: Object) -> Revision:
-    known = SPEC in own_annotations(revision)
+    known = own_annotations(revision)
     return Revision(
         name=revision["metadata"]["name"],
         digest=read_digest(revision),
         created_at=unix_time(revision["metadata"]["creationTimestamp"]),
         state=_state(revision),
-        settings=asdict(read_spec(revision)) if known else {},
+        settings=asdict(read_spec(revision)) if SPEC in known else {},
+        signature=read_signature(revision) if SIGNATURE in known else None,
     )
 
 

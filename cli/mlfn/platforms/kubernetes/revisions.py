@@ -13,7 +13,7 @@ from mlfn.function import Revision, Traffic
 from mlfn.platforms.kube.instances import condition, unix_time
 from mlfn.platforms.kube.kinds import POD, REPLICA_SET, Object
 from mlfn.platforms.kube.labels import DIGEST, SPEC
-from mlfn.platforms.kube.records import read_digest, read_spec
+from mlfn.platforms.kube.records import read_digest, read_signature, read_spec
 
 __all__ = [
     "COUNTER",
@@ -130,6 +130,7 @@ def _revision(replica_set: Object, *, is_current: bool) -> Revision:
         created_at=unix_time(replica_set["metadata"]["creationTimestamp"]),
         state="ready" if ready else "failed" if refused else "pending",
         settings=asdict(spec),
+        signature=read_signature(record),
     )
 
 
