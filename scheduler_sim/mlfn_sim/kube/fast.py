@@ -12,15 +12,19 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from mlfn_policies.kube_scores import nodes_to_find
 from mlfn_sim.kube.catalog import Catalog, ShapePlan
 from mlfn_sim.kube.decisions import Decision, Rejection
 from mlfn_sim.kube.engine import Batch, Outcome
+from mlfn_sim.kube.grouping import no_lanes, pack_lanes
+from mlfn_sim.kube.lanes import Lanes
 from mlfn_sim.kube.loop import Work, change, work
 from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.packing import PLUGINS, Nodes, pack_settings, pack_shapes, pack_tallies
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.reasons import AFFINITY, ANTI_AFFINITY, KEPT_OUT, SPREAD, TEXT, taint_text
-from mlfn_sim.kube.scanning import Cluster, Room, choose, make_room, score, search
+from mlfn_sim.kube.scanning import Cluster, Room, make_room, search
+from mlfn_sim.kube.scoring import choose, score
 from mlfn_sim.kube.ties import Draws
 
 __all__ = ["FastEngine"]
@@ -56,6 +60,7 @@ class FastEngine:
         self._position = np.empty(count, np.int64)
         self._position[catalog.order] = np.arange(count)
         self._packed: tuple[object, ...] = ()
+        self._lanes: Lanes | None = None
         self._pods: dict[tuple[int, int], int] = {}
         """(shape, node) -> pods there, but those of the ledger."""
         self._ledger: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
@@ -67,7 +72,10 @@ class FastEngine:
         none = np.zeros((count, 0), np.int64)
         ports = np.zeros((count, 1), np.int32)
         barred = np.zeros(count, np.bool_)
-        self._nodes = Nodes(basic, none, none, ports, barred, catalog.order.astype(np.int64))
+        log = np.zeros(max(1, count), np.int32)
+        self._nodes = Nodes(
+            basic, none, none, ports, barred, catalog.order.astype(np.int64), log, np.zeros(1, np.int64)
+        )
 
     # -- state --
 
@@ -95,6 +103,16 @@ class FastEngine:
         most = int((shapes.span[:, :, 1] - shapes.span[:, :, 0]).max())
         self._room: Room = make_room(len(order), int(tallies.values.max()), max(most, len(names)))
         self._packed = plans
+        self._lanes = None
+
+    def _kept_lanes(self) -> Lanes:
+        """Return lanes where all nodes are looked at for every pod; the scan needs none."""
+        count = len(self.catalog.nodes)
+        if nodes_to_find(count, self.profile.percentage) < count:
+            return no_lanes()
+        if self._lanes is None:
+            self._lanes = pack_lanes(self._cluster)
+        return self._lanes
 
     def _residents(self) -> dict[tuple[int, int], int]:
         """Return (shape, node) -> pods."""
@@ -177,7 +195,7 @@ class FastEngine:
         total = len(self.catalog.order)
         for step in range(searched[1]):
             p = (searched[0] + step) % total
-            node, code = int(self.catalog.order[p]), int(self._room.code[p])
+            node, code = int(self.catalog.order[p]), int(self._room.code[step])
             if code == _BARRED:
                 rejected[node] = barred[node].plugin
                 reasons.update(barred[node].reasons)
@@ -213,7 +231,7 @@ class FastEngine:
         task = Work(steps, draws, columns[0], columns[1], columns[2], columns[3], np.zeros(pods, np.bool_))
         task.chosen[:] = -1
         begin = self.start % max(1, len(self.catalog.nodes))
-        self.start, drawn = work(self._cluster, self._room, task, begin)
+        self.start, drawn = work(self._cluster, self._room, self._kept_lanes(), task, begin)
         if self._draws:
             self._draws.skip(drawn)
         stay = (task.chosen >= 0) & ~task.gone

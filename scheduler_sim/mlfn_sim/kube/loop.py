@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlfn_sim.kube.compiled import compiled
-from mlfn_sim.kube.scanning import Cluster, Room, choose, score, search
+from mlfn_sim.kube.lanes import Lanes, place_by_lane
+from mlfn_sim.kube.packing import Rule
+from mlfn_sim.kube.scanning import Cluster, Room, search
+from mlfn_sim.kube.scoring import choose, score
 
 __all__ = ["Work", "change", "work"]
 
-_REQUEST, _CHANGE, _PORT = 0, 7, 8
+_CHANGE, _PORT = Rule.CHANGE, Rule.PORT
 
 
 class Work(NamedTuple):
@@ -38,6 +41,8 @@ def change(cluster: Cluster, s: int, p: int, sign: int) -> None:
     node[4] += sign * facts[7]
     node[5] += sign * facts[8]
     node[6] += sign
+    nodes.log[nodes.changes[0] % len(nodes.log)] = p
+    nodes.changes[0] += 1
     for r in range(2, shapes.asked.shape[1]):
         nodes.used[p, r] += sign * shapes.asked[s, r]
     for i in range(shapes.span[s, _PORT, 0], shapes.span[s, _PORT, 1]):
@@ -51,8 +56,11 @@ def change(cluster: Cluster, s: int, p: int, sign: int) -> None:
 
 
 @compiled
-def work(cluster: Cluster, room: Room, batch: Work, start: int) -> tuple[int, int]:
-    """Decide and place one pod after another; return the start of the next search and how many draws were used."""
+def work(cluster: Cluster, room: Room, lanes: Lanes, batch: Work, start: int) -> tuple[int, int]:
+    """Decide and place one pod after another; return the start of the next search and how many draws were used.
+
+    A lane looks at all nodes, which leaves the start where it is.
+    """
     total = len(cluster.nodes.order)
     pod = drawn = 0
     for step in batch.steps:
@@ -62,14 +70,20 @@ def work(cluster: Cluster, room: Room, batch: Work, start: int) -> tuple[int, in
                 batch.gone[k] = True
                 change(cluster, batch.shape[k], batch.chosen[k], -1)
             continue
-        n, evaluated = search(cluster, room, step, start)
-        chosen, ties = -1, 0
-        if n > 0:
-            score(cluster, room, step, n)
-            chosen, ties = choose(cluster, room, n, start, batch.draws[drawn] if len(batch.draws) else -1.0)
+        draw = batch.draws[drawn] if len(batch.draws) else -1.0
+        chosen, ties = -1, -1
+        if len(lanes.table) > 0 and lanes.table[step, 0] >= 0:
+            chosen, ties = place_by_lane(cluster, room, lanes, step, draw)
+        if ties < 0:
+            ties = 0
+            n, evaluated = search(cluster, room, step, start)
+            if n > 0:
+                score(cluster, room, step, n)
+                chosen, ties = choose(cluster, room, n, start, draw)
+            start = (start + evaluated) % total if total else 0
+        if chosen >= 0:
             drawn += 1
             change(cluster, step, chosen, 1)
-        start = (start + evaluated) % total if total else 0
         batch.chosen[pod], batch.shape[pod], batch.ties[pod], batch.starts[pod] = chosen, step, ties, start
         pod += 1
     return start, drawn

@@ -70,6 +70,10 @@ class Nodes(NamedTuple):
     barred: npt.NDArray[np.bool_]
     order: npt.NDArray[np.int64]
     """Position -> node."""
+    log: npt.NDArray[np.int32]
+    """Positions whose state changed, the last ones, in a ring."""
+    changes: npt.NDArray[np.int64]
+    """How many there have been, in one cell."""
 
 
 class Shapes(NamedTuple):
@@ -106,6 +110,8 @@ class Tallies(NamedTuple):
     present: npt.NDArray[np.int32]
     """Of each tally, the values on the nodes that it admits."""
     present_span: npt.NDArray[np.int64]
+    single: npt.NDArray[np.bool_]
+    """By topology: no value is on two nodes, so that a node's own pods decide its counts."""
 
 
 class Settings(NamedTuple):
@@ -223,6 +229,11 @@ def pack_shapes(catalog: Catalog, profile: Profile) -> tuple[Shapes, int]:
     return Shapes(facts, asked, span, flat, verdict.array(), raw.array(), image.array(), keyed.array()), len(ports)
 
 
+def _is_single(value: npt.NDArray[np.int32]) -> bool:
+    there = value[value >= 0]
+    return len(np.unique(there)) == len(there)
+
+
 def pack_tallies(catalog: Catalog, recount: Callable[[int], npt.NDArray[np.int64]]) -> Tallies:
     """Return all tallies; ``recount`` tells the counted pods of a tally by node."""
     order, topologies = catalog.order, catalog.topologies
@@ -251,4 +262,5 @@ def pack_tallies(catalog: Catalog, recount: Callable[[int], npt.NDArray[np.int64
         np.array([len(t.values) for t in topologies] or [0], np.int64),
         np.concatenate(present) if present else np.zeros(1, np.int32),
         ends,
+        np.array([_is_single(each) for each in value], np.bool_),
     )

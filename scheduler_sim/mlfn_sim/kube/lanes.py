@@ -1,0 +1,348 @@
+"""Full scoring without looking at every node: per shape, every node's own score is kept, and blocks know their best.
+
+A *lane* holds a shape's own score of every position, -1 where the node itself rejects. The log of changed positions
+tells which of them to work out again when the shape comes next. What other nodes have a say in (normalised scores,
+spread, pods nearby) is equal for all nodes of a *class*: same raw scores, same values of the topologies that the
+shape's rules read, same counts of pods on the node itself. So a decision asks the filters and scores of the scan about
+one node of each class, and adds the best own score of the class. Ties are counted exactly, in the snapshot's order.
+
+Best scores by block are bounds: where the last node with a block's best has gone, ``tied`` is 0 until the bound matters
+and is worked out again. Compiled.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mlfn_sim.kube.compiled import compiled
+from mlfn_sim.kube.packing import Rule
+from mlfn_sim.kube.scanning import HERE, OF_GROUPS, Cluster, Room, filter_here, filter_pods, filter_spread, find_floors
+from mlfn_sim.kube.scoring import score_own, score_shared
+
+__all__ = ["BLOCK", "COUNTS_LIMIT", "MOST_CLASSES", "Lane", "Lanes", "place_by_lane"]
+
+BLOCK = 64
+"""Positions."""
+MOST_CLASSES = 250
+COUNTS_LIMIT = 4096
+"""More pods of one selector than this on one node are not told apart: the shape is scanned for then."""
+_SOFT, _ATTRACTION = Rule.SOFT, Rule.ATTRACTION
+_PULL_LIMIT = 1 << 20
+
+
+class Lane:
+    """Number the columns of a shape's lane."""
+
+    SCORES, GROUPS, CLASSES, FIRST, ROOM, IN_USE, SEEN, COUNTED = range(8)
+    """Row of ``own`` (-1: the shape is scanned for); row of groups; row of classes; first class, most, those in use;
+    changes that the lane has followed (-1: it is to be made); whether pods on the node itself divide classes."""
+    COUNT = 8
+
+
+class Lanes(NamedTuple):
+    """Everything that is kept."""
+
+    table: npt.NDArray[np.int64]
+    """[shape, column of Lane]"""
+    own: npt.NDArray[np.int16]
+    """[lane, position]"""
+    member: npt.NDArray[np.uint8]
+    """[row, position]: group, or class."""
+    key: npt.NDArray[np.int64]
+    """By class: what its nodes have in common."""
+    nodes: npt.NDArray[np.int32]
+    """By class: nodes that do not reject by themselves."""
+    example: npt.NDArray[np.int32]
+    """By class: one of its nodes, if it has not left."""
+    best: npt.NDArray[np.int16]
+    """[class, block]: no node of the class there has more; -1: none is there."""
+    tied: npt.NDArray[np.uint8]
+    """[class, block]: how many have the best; 0: it is out of date."""
+    keys: npt.NDArray[np.int64]
+    """By place among the found: working room."""
+    classes: npt.NDArray[np.int32]
+    """Of each of the found: class, counted from the shape's first."""
+    tops: npt.NDArray[np.int64]
+    """Of each of the found: the best own score."""
+
+
+@compiled
+def _find_keys(cluster: Cluster, room: Room, lanes: Lanes, s: int, n: int) -> bool:
+    """Find what class the looked-at positions belong to; return whether the counts can be told apart."""
+    rows, single, looked = cluster.shapes.rows, cluster.tallies.single, room.looked
+    value, counts, offset = cluster.tallies.value, cluster.tallies.counts, cluster.tallies.offset
+    keys, group = lanes.keys, lanes.member[lanes.table[s, 1]]
+    for i in range(n):
+        keys[i] = group[looked[i]]
+    fine = True
+    for j in range(cluster.shapes.span[s, _SOFT, 0], cluster.shapes.span[s, _SOFT, 1]):
+        start, topology = offset[rows[j, 0]], rows[j, 1]
+        if single[topology]:
+            for i in range(n):
+                v = value[topology, looked[i]]
+                count = counts[start + v] + 1 if v >= 0 else 0
+                fine = fine and count < COUNTS_LIMIT
+                keys[i] = keys[i] * COUNTS_LIMIT + count
+    for i in range(n):
+        p, pull = looked[i], 0
+        for j in range(cluster.shapes.span[s, _ATTRACTION, 0], cluster.shapes.span[s, _ATTRACTION, 1]):
+            if single[rows[j, 1]]:
+                v = value[rows[j, 1], p]
+                pull += rows[j, 2] * counts[offset[rows[j, 0]] + v] if v >= 0 else 0
+        fine = fine and -_PULL_LIMIT < pull < _PULL_LIMIT
+        keys[i] = keys[i] * (2 * _PULL_LIMIT) + pull + _PULL_LIMIT
+    return fine
+
+
+@compiled
+def _class_of(lanes: Lanes, s: int, wanted: int) -> int:
+    """Return the class with a key, a new or an empty one where there is none; -1: no room."""
+    table, key, nodes = lanes.table, lanes.key, lanes.nodes
+    first, room, in_use = table[s, 3], table[s, 4], table[s, 5]
+    empty = -1
+    for c in range(in_use):
+        if key[first + c] == wanted:
+            return c
+        if nodes[first + c] == 0:
+            empty = c
+    if in_use < room:
+        table[s, 5] += 1
+        empty = in_use
+    if empty >= 0:
+        key[first + empty] = wanted
+        lanes.best[first + empty] = -1
+        lanes.tied[first + empty] = 0
+    return empty
+
+
+@compiled
+def _settle(room: Room, lanes: Lanes, s: int, n: int) -> bool:
+    """Put new own scores (``room.totals``, -1: rejected) of looked-at positions into a lane; False: no room."""
+    table, looked, totals, keys, key = lanes.table, room.looked, room.totals, lanes.keys, lanes.key
+    first, counted = table[s, 3], table[s, 7] != 0
+    own, member = lanes.own[table[s, 0]], lanes.member[table[s, 2]]
+    nodes, example, best, tied = lanes.nodes, lanes.example, lanes.best, lanes.tied
+    for i in range(n):
+        p, after = looked[i], totals[i]
+        before, was = own[p], first + member[p]
+        now = was
+        if counted and after >= 0 and key[was] != keys[i]:
+            c = _class_of(lanes, s, keys[i])
+            if c < 0:
+                return False
+            member[p] = c
+            now = first + c
+        if after == before and now == was:
+            continue
+        block = p // BLOCK
+        own[p] = after
+        if before >= 0:
+            nodes[was] -= 1
+            if before == best[was, block]:
+                tied[was, block] -= 1
+        if after >= 0:
+            nodes[now] += 1
+            example[now] = p
+            if after > best[now, block]:
+                best[now, block] = after
+                tied[now, block] = 1
+            elif after == best[now, block]:
+                tied[now, block] += 1
+    return True
+
+
+@compiled
+def _clear(lanes: Lanes, s: int) -> None:
+    table = lanes.table
+    first, end = table[s, 3], table[s, 3] + table[s, 4]
+    lanes.own[table[s, 0]] = -1
+    lanes.nodes[first:end] = 0
+    lanes.best[first:end] = -1
+    lanes.tied[first:end] = 0
+    lanes.key[first:end] = -1
+    if table[s, 7] != 0:
+        table[s, 5] = 0
+        lanes.member[table[s, 2]] = 0
+
+
+@compiled
+def _follow(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> bool:
+    """Bring a shape's lane up to date; False: it cannot be kept, the shape is scanned for from now on."""
+    log, changes, looked, found, totals = (
+        cluster.nodes.log,
+        cluster.nodes.changes[0],
+        room.looked,
+        room.found,
+        room.totals,
+    )
+    total, seen = len(cluster.nodes.order), lanes.table[s, 6]
+    if seen < 0 or changes - seen > total // 4:
+        _clear(lanes, s)
+        n = total
+        for p in range(total):
+            looked[p] = p
+    else:
+        n = changes - seen
+        at = seen % len(log)
+        for i in range(n):
+            looked[i] = log[at]
+            at = at + 1 if at + 1 < len(log) else 0
+    lanes.table[s, 6] = changes
+    if n == 0:
+        return True
+    filter_here(cluster, room, s, 0, n)
+    filter_pods(cluster, room, s, (0, n), HERE)
+    # Rejected nodes are scored as the others: that costs less than to sort them out.
+    found[:n] = looked[:n]
+    score_own(cluster, room, s, n)
+    for i in range(n):
+        if room.code[i] != 0:
+            totals[i] = -1
+    fine = lanes.table[s, 7] == 0 or _find_keys(cluster, room, lanes, s, n)
+    fine = fine and _settle(room, lanes, s, n)
+    if not fine:
+        lanes.table[s, 0] = -1
+    return fine
+
+
+@compiled
+def _refresh(lanes: Lanes, s: int, c: int, block: int) -> None:
+    """Work out the best of a class in a block again."""
+    own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
+    top, tied = -1, 0
+    for p in range(block * BLOCK, min(len(own), (block + 1) * BLOCK)):
+        if member[p] == c and own[p] >= top:
+            tied = tied + 1 if own[p] == top else 1
+            top = own[p]
+    lanes.best[lanes.table[s, 3] + c, block] = top
+    lanes.tied[lanes.table[s, 3] + c, block] = tied if top >= 0 else 0
+
+
+@compiled
+def _example(lanes: Lanes, s: int, c: int) -> int:
+    """Return one node of a class that has some."""
+    own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
+    where = lanes.table[s, 3] + c
+    p = lanes.example[where]
+    if member[p] == c and own[p] >= 0:
+        return p
+    best = lanes.best[where]
+    for block in range(len(best)):
+        if best[block] < 0:
+            continue
+        for q in range(block * BLOCK, min(len(own), (block + 1) * BLOCK)):
+            if member[q] == c and own[q] >= 0:
+                lanes.example[where] = q
+                return q
+    return -1
+
+
+@compiled
+def _weigh_classes(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> int:
+    """Find the classes that hold feasible nodes, with what their nodes score besides their own; return how many."""
+    first, in_use, m = lanes.table[s, 3], lanes.table[s, 5], 0
+    looked, code, found, classes, nodes = room.looked, room.code, room.found, lanes.classes, lanes.nodes
+    for c in range(in_use):
+        if nodes[first + c] > 0:
+            looked[m] = _example(lanes, s, c)
+            classes[m] = c
+            code[m] = 0
+            m += 1
+    find_floors(cluster, s, room.floors)
+    filter_spread(cluster, room, s, 0, m)
+    filter_pods(cluster, room, s, (0, m), OF_GROUPS)
+    n = 0
+    for i in range(m):
+        if code[i] == 0:
+            found[n], classes[n] = looked[i], classes[i]
+            room.stands_for[n] = nodes[first + classes[n]]
+            n += 1
+    room.totals[:n] = 0
+    if n > 0:
+        score_shared(cluster, room, s, n)
+    room.stands_for[:n] = 1
+    return n
+
+
+@compiled
+def _highest(best: npt.NDArray[np.int16]) -> int:
+    top = np.int16(-1)
+    for block in range(len(best)):
+        top = max(top, best[block])
+    return int(top)
+
+
+@compiled
+def _find_best(room: Room, lanes: Lanes, s: int, n: int) -> int:
+    """Find the highest total; bounds that could pass it are worked out again first."""
+    first, tops, classes, totals = lanes.table[s, 3], lanes.tops, lanes.classes, room.totals
+    best, tied = lanes.best, lanes.tied
+    for j in range(n):
+        tops[j] = _highest(best[first + classes[j]])
+    while True:
+        highest, sure = totals[0] + tops[0], True
+        for j in range(n):
+            highest = max(highest, totals[j] + tops[j])
+        for j in range(n):
+            if totals[j] + tops[j] != highest:
+                continue
+            row, stale = first + classes[j], False
+            for block in range(best.shape[1]):
+                if best[row, block] == tops[j] and tied[row, block] == 0:
+                    _refresh(lanes, s, classes[j], block)
+                    stale = True
+            if stale:
+                tops[j] = _highest(best[row])
+                sure = False
+        if sure:
+            return highest
+
+
+@compiled
+def _pick(cluster: Cluster, room: Room, lanes: Lanes, s: int, span: tuple[int, int, float]) -> tuple[int, int]:
+    """Return the position that the draw takes among the nodes with the highest total, and how many they are."""
+    n, highest, draw = span
+    first, tops, classes, totals = lanes.table[s, 3], lanes.tops, lanes.classes, room.totals
+    best, tied, order = lanes.best, lanes.tied, cluster.nodes.order
+    own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
+    kept = ties = 0
+    for j in range(n):
+        if totals[j] + tops[j] == highest:
+            classes[kept], tops[kept] = classes[j], tops[j]
+            kept += 1
+    for j in range(kept):
+        row = first + classes[j]
+        for block in range(best.shape[1]):
+            ties += np.int64(tied[row, block]) if best[row, block] == tops[j] else 0
+    wanted, chosen = int(draw * ties), -1
+    for block in range(best.shape[1]):
+        here = 0
+        for j in range(kept):
+            row = first + classes[j]
+            here += np.int64(tied[row, block]) if best[row, block] == tops[j] else 0
+        if here == 0 or (draw >= 0 and wanted >= here):
+            wanted -= here
+            continue
+        for p in range(block * BLOCK, min(len(own), (block + 1) * BLOCK)):
+            for j in range(kept):
+                if member[p] == classes[j] and own[p] == tops[j]:
+                    if draw >= 0 and wanted == 0:
+                        return p, ties
+                    wanted -= 1
+                    if chosen < 0 or order[p] < order[chosen]:
+                        chosen = p
+    return chosen, ties
+
+
+@compiled
+def place_by_lane(cluster: Cluster, room: Room, lanes: Lanes, s: int, draw: float) -> tuple[int, int]:
+    """Return the chosen position, -1 for none, and how many tie; -1 ties: the shape has to be scanned for."""
+    if not _follow(cluster, room, lanes, s):
+        return -1, -1
+    n = _weigh_classes(cluster, room, lanes, s)
+    if n == 0:
+        return -1, 0
+    return _pick(cluster, room, lanes, s, (n, _find_best(room, lanes, s, n), draw))
