@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlfn.command.deploy import name_of_model
+from mlfn.command.deploy import model_file, name_of_model
 from mlfn.command.options import IMAGE, setting_options
 from mlfn.command.output import Format, FormatType, print_data, print_findings, say, stages
-from mlfn.errors import InvalidInput
 from mlfn.settings import resolve_here
 
 if TYPE_CHECKING:
@@ -61,12 +60,7 @@ def build(model: Path | None, to: Path | None, form: Format, **flags: object) ->
 
     resolved = resolve_here(flags)
     settings = resolved.settings
-    file = model or (Path(settings.function.model) if settings.function.model else None)
-    if file is None:
-        raise InvalidInput(
-            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)",
-            hints=("mlfn build path/to/model.onnx -r REGISTRY",),
-        )
+    file = model_file(resolved, model, "mlfn build path/to/model.onnx -r REGISTRY")
     with stages() as stage:
         stage("reading the model")
         package = read_model(file)

@@ -7,13 +7,11 @@ import sys
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say
 from mlfn.errors import InvalidInput, MlfnError
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 __all__ = ["delete"]
 
@@ -31,8 +29,7 @@ def delete(name: str, yes: bool, output: Format, **flags: object) -> None:
       mlfn delete iris
       mlfn delete iris --yes
     """
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     with near_functions(platform, name):
         if not yes:
             _ask(platform.status(name).name)

@@ -21,7 +21,7 @@ from mlfn.settings.values import FUNCTION_NAME, corrected_name
 if TYPE_CHECKING:
     from mlfn.delivery.deploy import Order
 
-__all__ = ["ORDER", "deploy", "name_of_model", "order_of"]
+__all__ = ["ORDER", "deploy", "model_file", "name_of_model", "order_of", "spec_of"]
 
 _FUNCTION = tuple(key for key, field in FIELDS.items() if field.section == "function" and field.attribute != "model")
 ORDER = (*_FUNCTION, *IMAGE, *PLATFORM)
@@ -63,6 +63,7 @@ def deploy(model: Path | None, wait: bool, force: bool, dry_run: str | None, out
     from mlfn.delivery.deploy import deploy as deliver
 
     resolved = resolve_here(flags)
+    # As connecting.connect does for the other commands; spelled out where a reader follows one from top to bottom.
     platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     order = replace(order_of(resolved, model, "deploy"), wait=wait, force=force)
     if dry_run is not None:
@@ -79,21 +80,27 @@ def order_of(resolved: Resolved, model: Path | None, command: str) -> Order:
     from mlfn.delivery.deploy import Order
 
     settings = resolved.settings
-    file = model or (Path(settings.function.model) if settings.function.model else None)
-    if file is None:
-        raise InvalidInput(
-            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)",
-            hints=(f"mlfn {command} path/to/model.onnx",),
-        )
+    file = model_file(resolved, model, f"mlfn {command} path/to/model.onnx")
     return Order(
         model=file,
-        spec=_spec(resolved, file),
+        spec=spec_of(resolved, file),
         image=settings.image,
         wait_timeout_s=settings.cluster.wait_timeout_s,
     )
 
 
-def _spec(resolved: Resolved, model: Path) -> FunctionSpec:
+def model_file(resolved: Resolved, model: Path | None, command: str) -> Path:
+    """Return ``model``, else the one that mlfn.yaml names. Raises InvalidInput, with ``command`` as it should be."""
+    named = resolved.settings.function.model
+    if model is None and not named:
+        raise InvalidInput(
+            "no model given: MODEL is missing and no mlfn.yaml names one (function.model)", hints=(command,)
+        )
+    return model or Path(named)
+
+
+def spec_of(resolved: Resolved, model: Path) -> FunctionSpec:
+    """Return what the settings ask of a function that is made of ``model``."""
     asked = asdict(resolved.settings.function)
     del asked["model"]
     asked["utilization"] /= 100

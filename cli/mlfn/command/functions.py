@@ -5,19 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
-from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table
+from mlfn.command.output import Format, ago, print_data, print_findings, say, signature_table, table, utc
 from mlfn.command.warm_words import status_document, status_line
 from mlfn.function import FunctionSpec, FunctionStatus
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 __all__ = ["describe", "list_functions"]
 
@@ -36,8 +33,7 @@ def list_functions(output: Format, **flags: object) -> None:
       mlfn list -o url
       mlfn list -o json | jq '.functions[].name'
     """
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     found = platform.list()
     if output.is_data:
         print_data({"schema": "mlfn.functions/v1", "functions": [document(each) for each in found]}, output)
@@ -61,8 +57,7 @@ def describe(name: str, output: Format, **flags: object) -> None:
       mlfn describe iris
       mlfn describe iris -o json | jq '.instances | length'
     """
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     with near_functions(platform, name):
         status = platform.status(name)
     if output.is_data:
@@ -86,13 +81,13 @@ def document(status: FunctionStatus) -> dict[str, object]:
         "ready": status.ready,
         "digest": status.digest,
         "format": status.format,
-        "created_at": _utc(status.created_at),
+        "created_at": utc(status.created_at),
         "settings": settings,
         "signature": status.signature.as_json(),
-        "revisions": [{**asdict(each), "created_at": _utc(each.created_at)} for each in status.revisions],
+        "revisions": [{**asdict(each), "created_at": utc(each.created_at)} for each in status.revisions],
         "traffic": [asdict(each) for each in status.traffic],
-        "instances": [{**asdict(each), "started_at": _utc(each.started_at)} for each in status.instances],
-        "decisions": [{**asdict(each), "at": _utc(each.at)} for each in status.decisions],
+        "instances": [{**asdict(each), "started_at": utc(each.started_at)} for each in status.instances],
+        "decisions": [{**asdict(each), "at": utc(each.at)} for each in status.decisions],
         "last_errors": list(status.last_errors),
         "findings": [each.as_json() for each in status.findings],
         "warm": status_document(status.warm) if status.warm else None,
@@ -212,7 +207,3 @@ def _yes(value: bool) -> str:
 
 def _mib(value: int) -> str:
     return f"{value / 2**20:.0f} MiB" if value else "-"
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,14 +9,12 @@ from pathlib import Path
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages, table
 from mlfn.errors import InvalidInput
 from mlfn.function import Answer
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 __all__ = ["invoke"]
 
@@ -61,9 +59,8 @@ def invoke(name: str, data: str | None, example: bool, path: str, tag: str, outp
             "--data and --example exclude each other" if example else "no request given: expected --data or --example",
             hints=(f"mlfn invoke {name} --example",),
         )
-    resolved = resolve_here(flags)
+    resolved, platform = connect(flags)
     body = None if data is None else _body(data)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
     with stages() as stage, near_functions(platform, name):
         stage(f"waiting for {name}")
         answer = send(platform, Invocation(name, body, path, resolved.settings.invoke.timeout_s, tag))

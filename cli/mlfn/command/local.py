@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mlfn.command.options import CONTEXT, NearGroup, output_option, setting_options
-from mlfn.command.output import Format, print_data, say, stages
+from mlfn.command.output import Format, print_data, say, stages, utc
 from mlfn.settings import resolve_here
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def _settings(flags: dict[str, object]) -> dict[str, str]:
 
 
 def _print(info: ServiceInfo, output: Format) -> None:
-    started = None if info.started_at is None else datetime.fromtimestamp(info.started_at, UTC).isoformat()
+    started = None if info.started_at is None else utc(info.started_at)
     facts = {**asdict(info), "started_at": started}
     if output.is_data:
         print_data({"schema": "mlfn.local/v1", **facts}, output)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, setting_options
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 __all__ = ["logs"]
 
@@ -34,8 +32,7 @@ def logs(name: str, follow: bool, tail: int, prefix: bool, **flags: object) -> N
       mlfn logs iris --tail 20
       mlfn logs iris -f | jq .
     """
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     with near_functions(platform, name):
         for line in platform.logs(name, follow=follow, tail=tail):
             print(f"{line.instance} {line.text}" if prefix else line.text, flush=follow)

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlfn.command.connecting import connect
 from mlfn.command.deploy import ORDER, order_of
 from mlfn.command.dry_run import print_objects
 from mlfn.command.options import output_option, setting_options
 from mlfn.command.output import Format, print_data, say, stages
 from mlfn.errors import InvalidInput
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 if TYPE_CHECKING:
     from mlfn.delivery.manifest import Written
@@ -48,8 +46,7 @@ def manifest(
 
     if helm and kustomize:
         raise InvalidInput("--helm and --kustomize exclude each other", hints=("run the command once for each",))
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    resolved, platform = connect(flags)
     order = replace(order_of(resolved, model, "manifest"), ready_image=image)
     namespace = resolved.settings.cluster.namespace
     with stages() as stage:

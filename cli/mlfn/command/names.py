@@ -43,11 +43,9 @@ def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 
 def _names(ctx: click.Context) -> list[str]:
-    from mlfn.platforms import Platform
-    from mlfn.plugins import PLATFORMS, load
-    from mlfn.settings import FIELDS, resolve_here
+    from mlfn.command.connecting import connect
+    from mlfn.settings import FIELDS
 
     known = {field.parameter for field in FIELDS.values()}
-    resolved = resolve_here({key: value for key, value in ctx.params.items() if key in known})
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect({key: value for key, value in ctx.params.items() if key in known})
     return [status.name for status in platform.list()]

@@ -39,6 +39,7 @@ __all__ = [
     "signature_table",
     "stages",
     "table",
+    "utc",
     "warn",
 ]
 
@@ -135,6 +136,13 @@ def ago(seconds: float) -> str:
         if seconds >= 2 * factor:
             return f"{seconds / factor:.0f}{unit}"
     return f"{max(seconds, 0):.0f}s"
+
+
+def utc(seconds: float) -> str:
+    """Return a Unix time as documents tell it: ``2026-05-01T12:00:00.000Z``."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def say(message: str) -> None:

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, outcome_stands, print_data, say, stages
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 if TYPE_CHECKING:
     from mlfn.delivery.rollback import RolledBack
@@ -42,8 +40,7 @@ def rollback(name: str, to: str, output: Format, **flags: object) -> None:
     """
     from mlfn.delivery.rollback import roll_back
 
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     with stages() as stage, near_functions(platform, name):
         stage(f"bringing back {to or 'the revision before'}")
         done = roll_back(platform, name, to)

@@ -8,14 +8,12 @@ from dataclasses import asdict
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
 from mlfn.command.names import function_argument
 from mlfn.command.options import PLATFORM, output_option, setting_options
 from mlfn.command.output import Format, outcome_stands, print_data, table
 from mlfn.errors import InvalidInput
 from mlfn.function import Traffic
-from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import resolve_here
 
 __all__ = ["print_traffic", "traffic"]
 
@@ -56,8 +54,7 @@ def traffic(
     from mlfn.delivery.traffic import TrafficChange, change_traffic
 
     change = TrafficChange(_shares(name, shares), _tags(name, tags), untags)
-    resolved = resolve_here(flags)
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
+    _, platform = connect(flags)
     with near_functions(platform, name):
         asked = shares or tags or untags
         split = change_traffic(platform, name, change) if asked else platform.status(name).traffic

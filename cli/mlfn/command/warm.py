@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mlfn.command.advice import near_functions
+from mlfn.command.connecting import connect
+from mlfn.command.names import function_argument
 from mlfn.command.options import CONTEXT, PLATFORM, NearGroup, output_option, setting_options
 from mlfn.command.output import Format, print_data, say, table
 from mlfn.command.warm_words import plan_document, status_document, status_line
 from mlfn.errors import InvalidInput
 from mlfn.function import FunctionSpec
 from mlfn.platforms import Platform
-from mlfn.plugins import PLATFORMS, load
-from mlfn.settings import Resolved, resolve_here
+from mlfn.settings import Resolved
 from mlfn.settings.values import BadValue, duration
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def plan(target: str, output: Format, **flags: object) -> None:
     from mlfn.delivery.warm import options, plan_for, summary, terms_for
 
     wish = _wish(flags)
-    resolved = resolve_here({key: value for key, value in flags.items() if key not in _OWN})
-    platform = _platform(resolved)
+    resolved, platform = connect({key: value for key, value in flags.items() if key not in _OWN})
     spec = _spec(platform, resolved, target)
     made = plan_for(terms_for(platform, spec), wish)
     carried_out = options(made, spec)
@@ -89,7 +89,7 @@ def plan(target: str, output: Format, **flags: object) -> None:
 
 
 @warm.command(short_help="Tell how a function is kept warm now.")
-@click.argument("name")
+@function_argument()
 @setting_options(*PLATFORM)
 @output_option(*_FORMS)
 def status(name: str, output: Format, **flags: object) -> None:
@@ -100,7 +100,7 @@ def status(name: str, output: Format, **flags: object) -> None:
       mlfn warm status iris
       mlfn warm status iris -o json | jq .sent
     """
-    platform = _platform(resolve_here(flags))
+    _, platform = connect(flags)
     with near_functions(platform, name):
         found = platform.status(name).warm
     if found is None:
@@ -112,7 +112,7 @@ def status(name: str, output: Format, **flags: object) -> None:
 
 
 @warm.command(short_help="Ping a function from this terminal until stopped.")
-@click.argument("name")
+@function_argument()
 @click.option("--period", metavar="DURATION", default="", help="Between two pings.  [default: the longest safe one]")
 @setting_options("invoke.timeout", *PLATFORM)
 def run(name: str, period: str, **flags: object) -> None:
@@ -128,8 +128,7 @@ def run(name: str, period: str, **flags: object) -> None:
     from mlfn.delivery.warm import ping_sender
     from mlfn.warmers.pinger import pings
 
-    resolved = resolve_here(flags)
-    platform = _platform(resolved)
+    resolved, platform = connect(flags)
     with near_functions(platform, name):
         spec = platform.status(name).spec
     period_s = _safe_period_s(platform, spec, _seconds("--period", period))
@@ -146,21 +145,14 @@ def run(name: str, period: str, **flags: object) -> None:
 _OWN = ("instances", "cold_share", "gap", "period")
 
 
-def _platform(resolved: Resolved) -> Platform:
-    platform: Platform = load(PLATFORMS, resolved.settings.platform)(resolved.for_platform())
-    return platform
-
-
 def _spec(platform: Platform, resolved: Resolved, target: str) -> FunctionSpec:
     """Return the settings of a model to be deployed, where there is such a file, else of a deployed function."""
     if not Path(target).exists():
         with near_functions(platform, target):
             return platform.status(target).spec
-    asked = asdict(resolved.settings.function)
-    del asked["model"]
-    asked["utilization"] /= 100
-    asked["name"] = asked["name"] or Path(target).stem
-    return FunctionSpec(**asked)
+    from mlfn.command.deploy import spec_of
+
+    return spec_of(resolved, Path(target))
 
 
 def _wish(flags: dict[str, object]) -> WarmWish:

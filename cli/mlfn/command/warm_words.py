@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+
+from mlfn.command.output import utc
 
 if TYPE_CHECKING:
     from mlfn.function import WarmStatus
@@ -29,7 +30,7 @@ def plan_document(plan: WarmPlan, options: tuple[str, ...]) -> dict[str, object]
 def status_document(warm: WarmStatus) -> dict[str, object]:
     """Return how a function is kept warm for ``-o json``; the times are UTC."""
     at = warm.last_ping_at
-    return {**asdict(warm), "last_ping_at": None if at is None else _utc(at)}
+    return {**asdict(warm), "last_ping_at": None if at is None else utc(at)}
 
 
 def status_line(warm: WarmStatus) -> str:
@@ -43,7 +44,7 @@ def status_line(warm: WarmStatus) -> str:
     if warm.sent is not None:
         told.append(f"{warm.sent} sent, {warm.failed} failed")
     if warm.last_ping_at is not None:
-        told.append(f"the last at {_utc(warm.last_ping_at)}")
+        told.append(f"the last at {utc(warm.last_ping_at)}")
     if warm.last_error:
         told.append(f"last error: {warm.last_error}")
     return "; ".join(told)
@@ -61,7 +62,3 @@ def _choice(choice: Choice) -> dict[str, object]:
         "instance_hours_per_day": round(choice.instance_seconds_per_day / 3600, 3),
         "pings_per_day": choice.pings_per_day,
     }
-
-
-def _utc(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
