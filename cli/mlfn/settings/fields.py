@@ -1,7 +1,8 @@
 """Every setting, with its default, its unit and the reason for the default.
 
 The key of a setting in mlfn.yaml (``function.max_scale``) gives its option (``--max-scale``) and its environment
-variable (``MLFN_FUNCTION_MAX_SCALE``). docs/reference/settings.md is generated from here.
+variable (``MLFN_FUNCTION_MAX_SCALE``); it is the attribute's name without its unit (``timeout_s``).
+docs/reference/settings.md is generated from here.
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ __all__ = [
 ]
 
 
+_UNITS = {"_s": "seconds", "_bytes": "bytes", "_millis": "thousandths of a core"}
+"""Endings of attributes, which no key has: a value in a file says its own unit."""
+
+
 def setting(
     kind: Kind, default: object, reason: str, *, unit: str = "", key: str = "", env: str = "", short: str = ""
 ) -> Any:
@@ -87,29 +92,21 @@ class FunctionSettings:
         duration(6, 3600, seconds_only=True),
         60,
         "time over which traffic is averaged, and without traffic before the last instance goes",
-        unit="seconds",
-        key="window",
     )
     cpu_millis: int = setting(
         cores(),
         0,
         "cores of one instance, 0 for the platform's own share: what a model needs is known only after it ran",
-        unit="thousandths of a core",
-        key="cpu",
     )
     memory_bytes: int = setting(
         size(2**24, or_none=True),
         0,
         "memory limit of one instance, 0 for none: what a model needs is known only after it ran",
-        unit="bytes",
-        key="memory",
     )
     timeout_s: float = setting(
         duration(0.001, 3600),
         300.0,
         "longest time for one request, queueing and cold start included: Knative's default",
-        unit="seconds",
-        key="timeout",
     )
     env: Mapping[str, str] = setting(env_variables(), {}, "environment variables of the instances")
     secret_env: Mapping[str, str] = setting(
@@ -141,8 +138,6 @@ class InvokeSettings:
         duration(0.001, 3600),
         60.0,
         "longest wait for the answer: covers the cold start of a large model, and no one waits longer at a prompt",
-        unit="seconds",
-        key="timeout",
     )
 
 
@@ -169,8 +164,6 @@ class LocalSettings:
         duration(1, 87600 * 3600),
         720 * 3600.0,
         "time since it last had traffic after which an old revision goes, but for the newest: nobody misses it then",
-        unit="seconds",
-        key="keep_age",
     )
 
 
@@ -236,8 +229,6 @@ class ClusterSettings:
         duration(1, 3600),
         600.0,
         "longest wait for a deploy: Knative's own progress deadline",
-        unit="seconds",
-        key="wait_timeout",
     )
 
 
@@ -259,15 +250,11 @@ class ServeSettings:
         size(1024),
         64 * 2**20,
         "largest request, 413 above: room for 16 million floats, and each is held in memory whole",
-        unit="bytes",
-        key="max_body",
     )
     timeout_s: float = setting(
         duration(0.001, 3600),
         60.0,
         "longest time from a request's last byte to its answer, 504 above: the least that common proxies wait",
-        unit="seconds",
-        key="timeout",
     )
     openwhisk: bool = setting(
         flag(),
@@ -326,7 +313,8 @@ def _describe(section: str, owner: type) -> dict[str, Field]:
         about = each.metadata
         if not about:
             continue
-        key = f"{section}.{about['key'] or each.name}".lstrip(".")
+        ending = next((ending for ending in _UNITS if each.name.endswith(ending)), "")
+        key = f"{section}.{about['key'] or each.name.removesuffix(ending)}".lstrip(".")
         env = about["env"] or "MLFN_" + key.upper().replace(".", "_")
         found[key] = Field(
             key=key,
@@ -334,7 +322,7 @@ def _describe(section: str, owner: type) -> dict[str, Field]:
             attribute=each.name,
             kind=about["kind"],
             default=getattr(blank, each.name),
-            unit=about["unit"],
+            unit=about["unit"] or _UNITS.get(ending, ""),
             reason=about["reason"],
             env=env,
             option="--" + key.rpartition(".")[2].replace("_", "-"),

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlfn.nearest import nearest
+
 __all__ = [
     "FUNCTION_NAME",
     "BadValue",
@@ -107,8 +109,6 @@ def choice(*allowed: str) -> Kind:
     expects = f"one of {', '.join(allowed)}"
 
     def read(raw: str) -> str:
-        from mlfn.nearest import nearest
-
         if raw not in allowed:
             raise BadValue(f"expected {expects}", corrected=nearest(raw, allowed) or "")
         return raw
@@ -168,10 +168,10 @@ def size(least: int = 0, *, or_none: bool = False) -> Kind:
         if not match:
             raise BadValue(f"expected {expects}", corrected=_corrected_size(raw))
         unit = match[2] or ""
-        value = int(float(match[1]) * _SIZES["k" if unit == "K" else "Ki" if unit == "ki" else unit])
-        if value < least and not (or_none and value == 0):
+        value = float(match[1]) * _SIZES["k" if unit == "K" else "Ki" if unit == "ki" else unit]
+        if not math.isfinite(value) or (value < least and not (or_none and value == 0)):
             raise BadValue(f"expected {expects}")
-        return value
+        return int(value)
 
     return Kind("SIZE", read, _show_size, expects)
 
@@ -273,7 +273,7 @@ def cores() -> Kind:
     expects = "cores such as 500m, 0.5 or 2, or 0 for none"
 
     def read(raw: str) -> int:
-        match = re.fullmatch(r"(\d+)m|(\d+(?:\.\d{1,3})?)", raw)
+        match = re.fullmatch(r"(\d{1,9})m|(\d{1,6}(?:\.\d{1,3})?)", raw)
         if not match:
             raise BadValue(f"expected {expects}")
         return int(match[1]) if match[1] else round(float(match[2]) * 1000)
@@ -289,8 +289,9 @@ def architectures() -> Kind:
         found = {each.strip() for each in raw.split(",")}
         if not found <= {"amd64", "arm64"}:
             near = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "arm64/v8": "arm64"}
-            corrected = ",".join(sorted({near.get(each, each) for each in found}))
-            raise BadValue(f"expected {expects}", corrected=corrected if corrected != raw else "")
+            corrected = {near.get(each, each) for each in found if each}
+            known = corrected and corrected <= {"amd64", "arm64"}
+            raise BadValue(f"expected {expects}", corrected=",".join(sorted(corrected)) if known else "")
         return ",".join(sorted(found))
 
     return Kind("ARCH[,ARCH]", read, str, expects)

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from mlfn.settings.values import (
     BadValue,
+    architectures,
+    cores,
     corrected_name,
     duration,
     env_variables,
@@ -39,7 +41,9 @@ def test_sizes_are_read(raw: str, value: int) -> None:
     assert size().read(raw) == value
 
 
-@pytest.mark.parametrize(("raw", "corrected"), [("512mb", "512M"), ("1gib", "1Gi"), ("x", ""), ("-1", ""), ("1 Q", "")])
+@pytest.mark.parametrize(
+    ("raw", "corrected"), [("512mb", "512M"), ("1gib", "1Gi"), ("x", ""), ("-1", ""), ("1 Q", ""), ("9" * 400, "")]
+)
 def test_a_size_that_is_none_is_refused_with_the_unit_that_was_meant(raw: str, corrected: str) -> None:
     with pytest.raises(BadValue, match="512Mi or 1G") as caught:
         size().read(raw)
@@ -54,6 +58,22 @@ def test_a_size_below_the_least_is_refused_but_zero_stands_for_none() -> None:
     assert kind.read("16Mi") == 2**24
     with pytest.raises(BadValue, match="at least 16Mi"):
         kind.read("16M")
+
+
+@pytest.mark.parametrize(
+    ("raw", "corrected"),
+    [("x86_64", "amd64"), ("aarch64,amd64", "amd64,arm64"), ("amd64,", "amd64"), ("sparc", ""), ("sparc,x86_64", "")],
+)
+def test_what_is_offered_for_a_processor_is_one_that_is_taken(raw: str, corrected: str) -> None:
+    with pytest.raises(BadValue, match="amd64, arm64 or amd64,arm64") as caught:
+        architectures().read(raw)
+    assert caught.value.corrected == corrected
+
+
+@pytest.mark.parametrize("raw", ["1.0005", "-1", "2k", "9" * 400, "9" * 400 + "m"])
+def test_cores_that_are_none_are_refused(raw: str) -> None:
+    with pytest.raises(BadValue, match="cores such as 500m"):
+        cores().read(raw)
 
 
 @given(st.integers(min_value=0, max_value=2**50))
