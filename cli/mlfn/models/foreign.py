@@ -5,6 +5,7 @@ Nothing is unpickled, unpacked or run: a zip archive's list of names is all that
 
 from __future__ import annotations
 
+import codecs
 import zipfile
 from pathlib import Path
 
@@ -98,8 +99,9 @@ def _zip(path: Path) -> tuple[str, tuple[str, ...]]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return "a zip archive that is cut off or damaged", (_DOWNLOAD_HINT,)
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        # ValueError: a name that is no text. Which it is matters: the file may be whole, and of a newer kind.
+        return f"a zip archive that cannot be read ({error})", (_DOWNLOAD_HINT,)
     for member, what, hints in _ZIP_MEMBERS:
         if any(name.endswith(member) for name in names):
             return what, hints
@@ -109,8 +111,8 @@ def _zip(path: Path) -> tuple[str, tuple[str, ...]]:
 def _text(head: bytes) -> tuple[str, tuple[str, ...]] | None:
     """Describe a text; None when it is none."""
     try:
-        # The head may end within a character.
-        start = head[: HEAD_BYTES - 4].decode().lstrip("\ufeff \t\r\n")
+        # Not bytes.decode: the head may end within a character.
+        start = codecs.getincrementaldecoder("utf-8")().decode(head).lstrip("\ufeff \t\r\n")
     except UnicodeDecodeError:
         return None
     if any(ord(character) < 32 and character not in "\t\n\r\f\x1b" for character in start):

@@ -207,6 +207,12 @@ def test_a_request_that_is_not_json_is_refused_before_it_is_sent(data: str, told
     assert told in outcome.err
 
 
+def test_a_request_that_is_nested_too_deep_is_refused_before_it_is_sent(run: Any, deployed: Any) -> None:
+    outcome = run("invoke", "echo", "-d", "[" * 100_000)
+    assert (outcome.code, outcome.out, deployed.sent) == (2, "", [])
+    assert "nested too deep" in outcome.err
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 2), (404, 2), (413, 2), (408, 5), (504, 5), (500, 1), (503, 1)], ids=str
 )
