@@ -51,6 +51,9 @@ class Engine(Protocol):
     def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
         """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search."""
 
+    def rejection(self, shape: PodShape, node: int) -> Rejection | None:
+        """Return why a pod cannot go onto one node now, None when it can."""
+
     def place(self, shape: PodShape, node: int) -> None:
         """Put a pod onto a node, fitting or not."""
 

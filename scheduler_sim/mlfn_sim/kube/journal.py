@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+from mlfn_sim.kube.hashing import decision_hash
 
 __all__ = ["NEVER", "Journal", "Outcome"]
 
@@ -44,10 +45,7 @@ class Outcome:
     @property
     def decision_hash(self) -> str:
         """Return 16 hexadecimal digits over (cycle, node) of all cycles: equal runs have equal ones."""
-        pairs = np.empty((len(self.cycle_node), 2), "<i8")
-        pairs[:, 0] = np.arange(len(self.cycle_node))
-        pairs[:, 1] = self.cycle_node
-        return hashlib.blake2b(pairs.tobytes(), digest_size=8).hexdigest()
+        return decision_hash(self.cycle_node)
 
 
 @dataclass(slots=True)

@@ -1,42 +1,26 @@
-"""A cluster whose nodes come, go and change, over an engine whose nodes stay.
+"""A cluster whose nodes come, go and change by name, over an engine that numbers them anew each time.
 
-The engine is made anew when nodes change, and gets the pods back; numbers of nodes that callers see are given out once
-and never again. Nodes keep the order that the scheduler's cache gives them: zones in turn, new ones last.
+Numbers of nodes that callers see are given out once and never again. Nodes keep the order that the scheduler's cache
+gives them: zones in turn, new ones last.
 Source: kubernetes v1.34, ``backend/cache/node_tree.go``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
-from mlfn_sim.kube.catalog import REGION, ZONE, Catalog
-from mlfn_sim.kube.decisions import Decision, Rejection
-from mlfn_sim.kube.objects import NodeSpec, PodShape
-from mlfn_sim.kube.preemption import Filters, Resident
+from mlfn_sim.kube.engine import Engine
+from mlfn_sim.kube.node_columns import zone_of
+from mlfn_sim.kube.objects import NodeSpec
+from mlfn_sim.kube.preemption import Resident
 
 __all__ = ["Engine", "LiveCluster"]
-
-
-class Engine(Filters, Protocol):
-    """What a simulated scheduler needs of an engine."""
-
-    start: int
-    """Where the next search begins."""
-
-    @property
-    def catalog(self) -> Catalog:
-        """Return the nodes and shapes."""
-
-    def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
-        """Return what the scheduler would do with a pod now."""
 
 
 class LiveCluster:
     """Hold nodes, pods on them, and the engine that decides."""
 
     def __init__(self, nodes: Iterable[NodeSpec], make: Callable[[tuple[NodeSpec, ...]], Engine]) -> None:
-        self._make = make
         self._zones: dict[tuple[str, str], dict[str, NodeSpec]] = {}
         self._residents: dict[str, dict[int, Resident]] = {}
         self._numbers: dict[str, int] = {}
@@ -93,7 +77,7 @@ class LiveCluster:
         if node.name in self._index:
             raise ValueError(f"node {node.name!r} is there already")
         self._insert(node)
-        self._rebuild()
+        self._renumber()
 
     def drop(self, name: str) -> tuple[NodeSpec, tuple[Resident, ...]]:
         """Remove a node, and return it with the pods that were there."""
@@ -102,12 +86,12 @@ class LiveCluster:
         if not self._zones[zone]:
             del self._zones[zone]
         gone = tuple(self._residents.pop(name).values())
-        self._rebuild()
+        self._renumber()
         return node, gone
 
     def change(self, node: NodeSpec) -> NodeSpec:
         """Replace what a node has, and return what it had; in another zone it is the newest."""
-        old, new = self._zone_of(node.name), _zone(node)
+        old, new = self._zone_of(node.name), zone_of(node)
         before = self._zones[old][node.name]
         if old == new:
             self._zones[old][node.name] = node
@@ -116,11 +100,11 @@ class LiveCluster:
             if not self._zones[old]:
                 del self._zones[old]
             self._zones.setdefault(new, {})[node.name] = node
-        self._rebuild()
+        self._renumber()
         return before
 
     def _insert(self, node: NodeSpec) -> None:
-        self._zones.setdefault(_zone(node), {})[node.name] = node
+        self._zones.setdefault(zone_of(node), {})[node.name] = node
         self._residents.setdefault(node.name, {})
         self._numbers.setdefault(node.name, len(self._numbers))
 
@@ -128,24 +112,14 @@ class LiveCluster:
         index = self._index.get(name)
         if index is None:
             raise ValueError(f"there is no node {name!r}")
-        return _zone(self.nodes[index])
+        return zone_of(self.nodes[index])
 
-    def _rebuild(self) -> None:
+    def _renumber(self) -> None:
         members = [tuple(zone.values()) for zone in self._zones.values()]
         longest = max(map(len, members), default=0)
         # In the order of their turns, which is the order that the engine derives from it again.
-        ordered = tuple(zone[turn] for turn in range(longest) for zone in members if turn < len(zone))
-        start = self.engine.start
-        self.engine = self._make(ordered)
-        self.engine.start = start % len(ordered) if ordered else 0
+        self.engine.change_nodes(tuple(zone[turn] for turn in range(longest) for zone in members if turn < len(zone)))
         self._reindex()
-        for name, there in self._residents.items():
-            for resident in there.values():
-                self.engine.place(resident.shape, self._index[name])
 
     def _reindex(self) -> None:
         self._index = {node.name: i for i, node in enumerate(self.nodes)}
-
-
-def _zone(node: NodeSpec) -> tuple[str, str]:
-    return node.labels.get(REGION, ""), node.labels.get(ZONE, "")
