@@ -9,6 +9,7 @@ from mlfn.command.sim.bench import bench
 from mlfn.command.sim.cluster import generate, import_cluster
 from mlfn.command.sim.explain import explain
 from mlfn.command.sim.openb import openb
+from mlfn.command.sim.run import run
 from mlfn.command.sim.verify import verify
 
 __all__ = ["sim"]
@@ -22,10 +23,11 @@ def sim() -> None:
     Examples:
       mlfn sim import --nodes nodes.json --pods pods.json -o cluster.parquet
       mlfn sim generate --nodes 5000 --shape zones -o cluster.parquet
+      mlfn sim run scenario.yaml --seeds 10 --out result
       mlfn sim explain cluster.parquet --pod flowers-1
       mlfn sim verify recordings/*.json.gz
     """
 
 
-for command in (bench, import_cluster, generate, explain, openb, verify):
+for command in (bench, import_cluster, generate, explain, openb, run, verify):
     sim.add_command(command)
