@@ -44,6 +44,8 @@ __all__ = [
 
 _SIZES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_LARGEST = 2**62
+"""What is stored and sent has 64 bits, with a sign."""
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 FUNCTION_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -125,7 +127,7 @@ def whole(least: int, most: int | None = None, name: str = "N") -> Kind:
             value = int(raw)
         except ValueError:
             raise BadValue(f"expected {expects}") from None
-        if value < least or (most is not None and value > most):
+        if value < least or value > (_LARGEST if most is None else most):
             raise BadValue(f"expected {expects}")
         return value
 
@@ -169,7 +171,7 @@ def size(least: int = 0, *, or_none: bool = False) -> Kind:
             raise BadValue(f"expected {expects}", corrected=_corrected_size(raw))
         unit = match[2] or ""
         value = float(match[1]) * _SIZES["k" if unit == "K" else "Ki" if unit == "ki" else unit]
-        if not math.isfinite(value) or (value < least and not (or_none and value == 0)):
+        if value > _LARGEST or (value < least and not (or_none and value == 0)):
             raise BadValue(f"expected {expects}")
         return int(value)
 

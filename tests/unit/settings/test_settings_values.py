@@ -42,7 +42,8 @@ def test_sizes_are_read(raw: str, value: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "corrected"), [("512mb", "512M"), ("1gib", "1Gi"), ("x", ""), ("-1", ""), ("1 Q", ""), ("9" * 400, "")]
+    ("raw", "corrected"),
+    [("512mb", "512M"), ("1gib", "1Gi"), ("x", ""), ("-1", ""), ("1 Q", ""), ("9" * 400, ""), ("9000000000T", "")],
 )
 def test_a_size_that_is_none_is_refused_with_the_unit_that_was_meant(raw: str, corrected: str) -> None:
     with pytest.raises(BadValue, match="512Mi or 1G") as caught:
@@ -68,6 +69,12 @@ def test_what_is_offered_for_a_processor_is_one_that_is_taken(raw: str, correcte
     with pytest.raises(BadValue, match="amd64, arm64 or amd64,arm64") as caught:
         architectures().read(raw)
     assert caught.value.corrected == corrected
+
+
+def test_whole_numbers_end_where_they_are_stored_no_more() -> None:
+    assert whole(0).read(str(2**62)) == 2**62
+    with pytest.raises(BadValue, match="at least 0"):
+        whole(0).read(str(2**63))
 
 
 @pytest.mark.parametrize("raw", ["1.0005", "-1", "2k", "9" * 400, "9" * 400 + "m"])
