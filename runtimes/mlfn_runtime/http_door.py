@@ -88,9 +88,13 @@ class HttpDoor:
         if self._empty is not None and not self._connections:
             self._empty.set()
 
+    def part(self) -> None:
+        """Let each answer from now on end its connection; new connections are taken as before."""
+        self.draining = True
+
     async def drain(self, grace_s: float) -> bool:
         """Stop accepting, let every request that has begun or arrived be answered; return whether all were."""
-        self.draining = True  # from now on each answer ends its connection
+        self.part()
         await self._stop_listening()
         farewell_s = min(_FAREWELL_S, grace_s)
         await self._empty_within(farewell_s)

@@ -115,6 +115,7 @@ async def _serve(settings: ServerSettings, listener: socket.socket, tell: Notify
             application.log.event("info", "ready", **facts)
             tell("ready", facts)
             await stop.wait()
+            await _leave(application, door, stop, settings.leave_s)
     except StartError as error:
         application.service.mark("failed")
         application.log.event("error", "failed", error=error.message, kind=error.kind)
@@ -122,6 +123,19 @@ async def _serve(settings: ServerSettings, listener: socket.socket, tell: Notify
         raise
     await _stop(application, door, settings.drain_s)
     return 0
+
+
+async def _leave(application: Application, door: HttpDoor, stop: asyncio.Event, seconds: float) -> None:
+    """Serve on while those who send requests learn that this instance ends; a second signal cuts it short."""
+    import asyncio
+    import contextlib
+
+    if seconds > 0:
+        application.log.event("info", "leaving", seconds=seconds)
+        door.part()
+        stop.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _stop(application: Application, door: HttpDoor, grace_s: float) -> None:

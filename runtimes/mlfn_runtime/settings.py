@@ -62,8 +62,11 @@ class ServerSettings:
     """Inferences that may wait; 503 with Retry-After above. At 5 ms a run, 256 wait for over a second."""
     threads: int = 0
     """Cores for the model; 0: as many as the affinity and the control group allow."""
+    leave_s: float = 0.0
+    """Seconds after SIGTERM in which all requests are still taken and each answer ends its connection, so that clients
+    go elsewhere: for places whose proxies hear late that an instance ends."""
     drain_s: float = 25.0
-    """Seconds that requests in flight get after SIGTERM; below the 30 s after which Kubernetes kills."""
+    """Seconds that requests in flight get after that; below the 30 s after which Kubernetes kills."""
     openwhisk: bool = False
     """Answer ``/init`` and ``/run``."""
     memory_bytes: int = 0

@@ -159,21 +159,28 @@ def test_redeploys_under_load_lose_no_request(kubernetes: Any, iris: Any, models
     address = cluster_address(kubernetes)
     stop, outcomes = threading.Event(), Counter[Any]()
 
-    def load() -> None:
+    def load(clients: Callable[[], httpx.Client]) -> None:
+        client = clients()
         while not stop.wait(0.01):
             try:
-                outcomes[httpx.post(f"{address}/v2/models/iris/infer", content=BODY, timeout=30).status_code] += 1
+                outcomes[client.post("/v2/models/iris/infer", content=BODY).status_code] += 1
             except httpx.HTTPError as error:
                 outcomes[repr(error)] += 1
 
-    threads = [threading.Thread(target=load) for _ in range(2)]
+    def keeping() -> httpx.Client:
+        return httpx.Client(base_url=address, timeout=30)
+
+    def connecting_anew() -> httpx.Client:
+        return httpx.Client(base_url=address, timeout=30, headers={"connection": "close"})
+
+    threads = [threading.Thread(target=load, args=(each,)) for each in (connecting_anew, connecting_anew, keeping)]
     for thread in threads:
         thread.start()
     try:
         for model in (models["changed"], MODEL):
             deploy(kubernetes, model)
         kubernetes.ok("rollback", "iris")
-        # The instances that go take requests for ten more seconds, then end.
+        # The instances that go take requests for ten more seconds and end each connection, then end themselves.
         stop.wait(14)
     finally:
         stop.set()

@@ -348,6 +348,28 @@ def test_sigterm_answers_requests_that_come_while_it_is_noticed(
         assert server.process.wait(10) == 0
 
 
+def test_while_it_leaves_it_takes_all_requests_and_ends_each_connection_with_its_answer(
+    models: Path, tmp_path: Path, house: ModuleType
+) -> None:
+    """As on a node whose proxy does not know yet that this instance ends; a second signal cuts it short."""
+    with house.serving(str(models / "double.onnx"), tmp_path / "log", leave_s=60.0) as server:
+        kept = server.connect()
+        assert data_of(kept.ask(post())) == DOUBLED
+        server.process.send_signal(signal.SIGTERM)
+        while (answer := kept.ask(post())).headers.get("connection") != "close":
+            assert data_of(answer) == DOUBLED
+        assert data_of(answer) == DOUBLED
+        assert kept.at_end()
+        for client in (server.connect(), server.connect()):
+            answer = client.ask(post())
+            assert (data_of(answer), answer.headers["connection"]) == (DOUBLED, "close")
+        assert server.get("/v2/health/ready").status == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 0
+        events = [line["event"] for line in server.log_lines() if "event" in line]
+        assert events[-3:] == ["leaving", "draining", "stopped"]
+
+
 def test_sigterm_answers_connections_that_are_not_accepted_yet(models: Path, tmp_path: Path, house: ModuleType) -> None:
     with house.serving(str(models / "double.onnx"), tmp_path / "log") as server:
         server.process.send_signal(signal.SIGSTOP)

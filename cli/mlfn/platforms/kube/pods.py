@@ -7,6 +7,8 @@ platform's matter.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlfn.function import FunctionSpec, ImageRef
 from mlfn.platforms.kube.kinds import Object
 from mlfn.platforms.kube.labels import CONTAINER
@@ -20,10 +22,10 @@ READY_PATH = "/v2/health/ready"
 _SCRATCH = "tmp"
 
 
-def pod_spec(spec: FunctionSpec, image: ImageRef) -> Object:
-    """Return a pod's specification with the function's container in it."""
+def pod_spec(spec: FunctionSpec, image: ImageRef, server: Mapping[str, str] | None = None) -> Object:
+    """Return a pod's specification with the function's container in it; ``server`` are variables for the server."""
     pod: Object = {
-        "containers": [container(spec, image)],
+        "containers": [container(spec, image, server)],
         "volumes": [{"name": _SCRATCH, "emptyDir": {}}],
         # Hundreds of services in a namespace are hundreds of variables that nobody asked for.
         "enableServiceLinks": False,
@@ -37,13 +39,13 @@ def pod_spec(spec: FunctionSpec, image: ImageRef) -> Object:
     return pod
 
 
-def container(spec: FunctionSpec, image: ImageRef) -> Object:
+def container(spec: FunctionSpec, image: ImageRef, server: Mapping[str, str] | None = None) -> Object:
     """Return the function's container, without probes."""
     return {
         "name": CONTAINER,
         "image": image.pinned,
         "ports": [{"name": "http1", "containerPort": PORT}],
-        "env": _environment(spec),
+        "env": _environment(spec, server or {}),
         "resources": _resources(spec),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -58,9 +60,10 @@ def container(spec: FunctionSpec, image: ImageRef) -> Object:
     }
 
 
-def _environment(spec: FunctionSpec) -> list[Object]:
+def _environment(spec: FunctionSpec, server: Mapping[str, str]) -> list[Object]:
     """Return the variables sorted by name; what the user gives goes first, a secret before a plain value."""
-    plain = {"MLFN_REQUEST_TIMEOUT_S": f"{spec.timeout_s:g}", "MLFN_DRAIN_S": f"{spec.timeout_s:g}", **spec.env}
+    own = {"MLFN_REQUEST_TIMEOUT_S": f"{spec.timeout_s:g}", "MLFN_DRAIN_S": f"{spec.timeout_s:g}", **server}
+    plain = {**own, **spec.env}
     variables: dict[str, Object] = {name: {"name": name, "value": value} for name, value in plain.items()}
     for name, place in spec.secret_env.items():
         secret, _, key = place.partition("/")
