@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, Final
 
 from mlfn_policies.staying import (
     DAY_S,
@@ -168,6 +169,7 @@ class WarmPlan:
         return self.choice.method
 
 
+_NOT_OURS: Final = "the function's settings are not ours to change"
 _PREFERENCE = {each: place for place, each in enumerate(Method)}
 
 
@@ -235,22 +237,21 @@ def _reason(chosen: Choice, terms: WarmTerms, wish: WarmWish) -> str:
             return f"a ping every {chosen.period_s} s comes before the window of {chosen.window_s:g} s ends"
 
 
-def _choice(terms: WarmTerms, method: Method, why_not: str = "", **changed: float) -> Choice:
+def _choice(terms: WarmTerms, method: Method, why_not: str = "", **changed: Any) -> Choice:
     """Make a choice out of the terms; without a price where it is not possible."""
-    values: dict[str, float] = {
-        "min_scale": terms.min_scale,
-        "window_s": terms.window_s,
-        "retention_s": terms.retention_s,
-        "period_s": 0,
-        "warm_instances": terms.always_warm,
-        "cold_share": 1.0,
-        "instance_seconds_per_day": DAY_S * terms.always_warm,
-        "pings_per_day": 0,
-        **changed,
-    }
-    whole = ("min_scale", "period_s", "warm_instances", "pings_per_day")
-    kept = {name: int(value) if name in whole else float(value) for name, value in values.items()}
-    return Choice(method, why_not=why_not, **kept)  # type: ignore[arg-type]  # whole numbers are made so above
+    as_it_is = Choice(
+        method=method,
+        min_scale=terms.min_scale,
+        window_s=float(terms.window_s),
+        retention_s=float(terms.retention_s),
+        period_s=0,
+        warm_instances=terms.always_warm,
+        cold_share=1.0,
+        instance_seconds_per_day=float(DAY_S * terms.always_warm),
+        pings_per_day=0,
+        why_not=why_not,
+    )
+    return replace(as_it_is, **changed)
 
 
 def _none(terms: WarmTerms, wish: WarmWish) -> Choice:
@@ -283,7 +284,7 @@ def _needed_stay_s(wish: WarmWish) -> float:
 
 def _retention(terms: WarmTerms, wish: WarmWish) -> Choice:
     if not terms.settable:
-        return _choice(terms, Method.RETENTION, "the function's settings are not ours to change")
+        return _choice(terms, Method.RETENTION, _NOT_OURS)
     if terms.longest_retention_s == 0:
         return _choice(terms, Method.RETENTION, "the platform has no such setting")
     needed = max(_needed_stay_s(wish) - terms.window_s, terms.retention_s)
@@ -293,7 +294,7 @@ def _retention(terms: WarmTerms, wish: WarmWish) -> Choice:
 
 def _window(terms: WarmTerms, wish: WarmWish) -> Choice:
     if not terms.settable:
-        return _choice(terms, Method.WINDOW, "the function's settings are not ours to change")
+        return _choice(terms, Method.WINDOW, _NOT_OURS)
     extra = terms.stay_s - terms.window_s
     needed = max(_needed_stay_s(wish) - extra, terms.window_s)
     window = min(float(math.ceil(needed)) if needed < math.inf else math.inf, terms.longest_window_s)
@@ -302,9 +303,9 @@ def _window(terms: WarmTerms, wish: WarmWish) -> Choice:
 
 def _min_scale(terms: WarmTerms, wish: WarmWish) -> Choice:
     if not terms.settable:
-        return _choice(terms, Method.MIN_SCALE, "the function's settings are not ours to change")
+        return _choice(terms, Method.MIN_SCALE, _NOT_OURS)
     least = max(terms.min_scale, wish.instances)
-    seconds = DAY_S * least
+    seconds = float(DAY_S * least)
     return _choice(
         terms,
         Method.MIN_SCALE,
@@ -335,10 +336,10 @@ def _pings(terms: WarmTerms, period: int, window: float) -> Choice:
         terms,
         Method.PING,
         period_s=period,
-        window_s=window,
+        window_s=float(window),
         warm_instances=1,
         cold_share=0.0,
-        instance_seconds_per_day=DAY_S,
+        instance_seconds_per_day=float(DAY_S),
         pings_per_day=firings_per_day(period, exact=terms.exact),
     )
 

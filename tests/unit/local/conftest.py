@@ -132,6 +132,17 @@ class ByHand:
             writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
 
     @staticmethod
+    def once(answer: bytes) -> Handler:
+        """Return an instance that reads one request, answers with these bytes, and is gone."""
+
+        async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await ByHand.read_request(reader)
+            writer.write(answer)
+            await writer.drain()
+
+        return handle
+
+    @staticmethod
     def reset(writer: asyncio.StreamWriter) -> None:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.transport.abort()

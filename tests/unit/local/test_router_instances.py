@@ -117,13 +117,8 @@ def test_a_request_that_was_read_is_never_sent_twice(bench: Any, run: Any, by_ha
 
 def test_an_answer_that_breaks_off_is_seen_as_broken(bench: Any, run: Any, by_hand: Any) -> None:
     async def scene() -> None:
-        async def half(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await by_hand.read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf")
-            await writer.drain()
-
         async with bench() as b:
-            await b.add(half)
+            await b.add(by_hand.once(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"))
             reader = await b.send(GET)
             await reader.readuntil(b"\r\n\r\n")
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -215,13 +215,8 @@ def test_head_answers_and_empty_answers_have_no_body(bench: Any, run: Any, by_ha
 
 def test_an_old_client_gets_no_chunks_and_a_closed_connection(bench: Any, run: Any, by_hand: Any) -> None:
     async def scene() -> None:
-        async def chunked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await by_hand.read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
-            await writer.drain()
-
         async with bench() as b:
-            await b.add(chunked)
+            await b.add(by_hand.once(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"))
             reader = await b.send(b"GET /f HTTP/1.0\r\n\r\n")
             head, body = (await reader.read()).split(b"\r\n\r\n")
             assert b"transfer-encoding" not in head
@@ -233,13 +228,8 @@ def test_an_old_client_gets_no_chunks_and_a_closed_connection(bench: Any, run: A
 
 def test_an_answer_that_ends_with_its_connection_is_passed_on_whole(bench: Any, run: Any, by_hand: Any) -> None:
     async def scene() -> None:
-        async def until_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await by_hand.read_request(reader)
-            writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
-            await writer.drain()
-
         async with bench() as b:
-            await b.add(until_close)
+            await b.add(by_hand.once(b"HTTP/1.1 200 OK\r\n\r\nall of it"))
             reader = await b.send(GET)
             assert (await by_hand.read_answer(reader))[2] == b"all of it"
 
