@@ -137,10 +137,14 @@ class Decisions:
     """Filter -> nodes that it rejected."""
     unplaced: Counter[str] = field(default_factory=Counter)
     """Filter -> cycles without a node in which it rejected some."""
+    shown: Callable[[int, Cycle], None] | None = None
+    """Sees each cycle with its number, before anything comes of it."""
 
     def cycle_us(self, cycle: Cycle) -> int:
         """Keep what a cycle decided, and return how long it takes."""
         decision, shape = cycle.decision, cycle.shape
+        if self.shown:
+            self.shown(len(self.feasible), cycle)
         rejected = decision.rejected_by()
         self.feasible.append(len(decision.feasible))
         self.evaluated.append(decision.evaluated)

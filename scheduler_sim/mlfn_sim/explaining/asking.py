@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from mlfn_sim.cluster.model import ClusterSnapshot
 from mlfn_sim.errors import RecordingError
+from mlfn_sim.experiments.moment import Moment
 from mlfn_sim.explaining.fitting import shortage, steps_to_fit
 from mlfn_sim.explaining.values import Change, Explanation, FilterVerdict, NodeScore, Question, Reason
 from mlfn_sim.explaining.winning import steps_to_win
 from mlfn_sim.explaining.world import World, find
+from mlfn_sim.kernel import SECOND_US
 from mlfn_sim.kube.decisions import Decision, Rejection, unschedulable_text
-from mlfn_sim.kube.objects import PodShape
+from mlfn_sim.kube.objects import Pod, PodShape
 from mlfn_sim.kube.profile import FILTERS, Profile
 
-__all__ = ["explain"]
+__all__ = ["explain", "explain_moment"]
 
 _EXAMPLES = 3
 _TRIED = 3
@@ -32,7 +35,19 @@ def explain(snapshot: ClusterSnapshot, profile: Profile, question: Question) -> 
     pod, bound, rest = find(snapshot, question.pod)
     world = World(rest, profile)
     ahead = 0 if bound >= 0 or question.alone else _place_before(world, rest, snapshot.pending.index(pod))
-    decision = world.decide(pod.shape)
+    explanation = _explained(world, pod, world.decide(pod.shape), question)
+    return replace(explanation, bound=world.nodes[bound].name if bound >= 0 else "", ahead=ahead)
+
+
+def explain_moment(moment: Moment, question: Question) -> Explanation:
+    """Return why a pod of a run went where it went. Raises RecordingError when there is no such node."""
+    world = World(moment.snapshot, moment.profile)
+    world.engine.start = moment.start
+    explanation = _explained(world, moment.pod, moment.decision, question)
+    return replace(explanation, at_s=moment.time_us / SECOND_US, attempt=moment.attempt, attempts=moment.attempts)
+
+
+def _explained(world: World, pod: Pod, decision: Decision, question: Question) -> Explanation:
     groups = _groups(world, pod.shape, decision)
     names = [node.name for node in world.nodes]
     return Explanation(
@@ -41,8 +56,8 @@ def explain(snapshot: ClusterSnapshot, profile: Profile, question: Question) -> 
         evaluated=decision.evaluated,
         feasible=len(decision.feasible),
         chosen=names[decision.chosen] if decision.chosen >= 0 else "",
-        bound=names[bound] if bound >= 0 else "",
-        ahead=ahead,
+        bound="",
+        ahead=0,
         ties=tuple(names[node] for node in decision.ties),
         message="" if decision.feasible else unschedulable_text(decision, len(names)),
         filters=_filters(world, decision, groups),
@@ -138,6 +153,8 @@ def _to_win(world: World, shape: PodShape, decision: Decision, question: Questio
         if target in decision.rejected or target == decision.chosen:
             return ()
     else:
+        if not decision.totals:
+            return ()
         others = [i for i, node in enumerate(decision.feasible) if node != decision.chosen]
         if not others:
             return ()

@@ -54,7 +54,10 @@ class NodeScore:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Tell what would bring the pod onto a node: all steps together. Each was tried on the engine."""
+    """Tell what would bring the pod onto a node: all steps together, as the engine was asked about them one by one.
+
+    What a step offers in brackets, and a larger share of nodes to score, is advice that was not tried.
+    """
 
     node: str
     reason: str
@@ -85,6 +88,11 @@ class Explanation:
     """For each reason, the least that would let the pod onto a node that rejects it."""
     to_win: tuple[Change, ...]
     """What would bring it onto another node that could take it."""
+    at_s: float | None = None
+    """When it was decided, in a run; None: this is no run."""
+    attempt: int = 0
+    """Which try of the run it was, from 1."""
+    attempts: int = 0
 
     def as_json(self) -> dict[str, object]:
         """Return the explanation for ``-o json``."""
