@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Decision", "Rejection", "unschedulable_text"]
+__all__ = ["Decision", "Rejection", "unschedulable_text", "words_without_taints"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,13 @@ def unschedulable_text(decision: Decision, nodes: int) -> str:
         return f"0/{nodes} nodes are available: {decision.refusal}."
     reasons = ", ".join(sorted(f"{count} {reason}" for reason, count in decision.reasons.items()))
     return f"0/{nodes} nodes are available: {reasons}." if reasons else f"0/{nodes} nodes are available."
+
+
+def words_without_taints(reasons: Mapping[str, int]) -> Counter[str]:
+    """Return the reasons as later patch releases of the scheduler word them: they do not tell which taint it was."""
+    told: Counter[str] = Counter()
+    for reason, count in reasons.items():
+        told[
+            "node(s) had untolerated taint(s)" if reason.startswith("node(s) had untolerated taint {") else reason
+        ] += count
+    return told

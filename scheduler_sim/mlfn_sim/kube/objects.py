@@ -6,6 +6,7 @@ on the shape alone is worked out once. Pure; reading Kubernetes' JSON is :mod:`m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,9 +25,11 @@ __all__ = [
     "Spread",
     "Taint",
     "Toleration",
+    "whole_number",
 ]
 
 HOSTNAME = "kubernetes.io/hostname"
+_DIGITS = re.compile(r"[+-]?[0-9]{1,19}")
 
 
 class Effect(StrEnum):
@@ -96,11 +99,18 @@ class Requirement:
                 return value is not None and self._compares(value)
 
     def _compares(self, value: str) -> bool:
-        try:
-            seen, bound = int(value), int(self.values[0])
-        except ValueError:
+        seen, bound = whole_number(value), whole_number(self.values[0])
+        if seen is None or bound is None:
             return False
         return seen > bound if self.operator == "Gt" else seen < bound
+
+
+def whole_number(text: str) -> int | None:
+    """Return a number as Go's ParseInt reads it, None for what it refuses."""
+    if not _DIGITS.fullmatch(text):
+        return None
+    number = int(text)
+    return number if -(2**63) <= number < 2**63 else None
 
 
 @dataclass(frozen=True, slots=True)

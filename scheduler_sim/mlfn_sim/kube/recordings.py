@@ -16,7 +16,8 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from mlfn_sim.agreement_values import Case
 from mlfn_sim.errors import RecordingError
 from mlfn_sim.kube.catalog import Catalog
 from mlfn_sim.kube.configuration import read_profile
-from mlfn_sim.kube.decisions import Decision, unschedulable_text
+from mlfn_sim.kube.decisions import Decision, unschedulable_text, words_without_taints
 from mlfn_sim.kube.engine import make_engine
 from mlfn_sim.kube.objects import NodeSpec, Pod
 from mlfn_sim.kube.profile import Profile
@@ -34,6 +35,8 @@ from mlfn_sim.recordings import Item, Recording
 __all__ = ["SCORES", "STEPS", "ScoresKind", "StepsKind"]
 
 _ALL_NODES = Profile(percentage=100)
+_ENDED = ("Succeeded", "Failed")
+"""Phases of pods that the scheduler no longer counts."""
 _Difference = tuple[str, object, object]
 """What differs, as recorded, as simulated."""
 
@@ -94,54 +97,60 @@ class _Replay:
     """Replay one cluster and count."""
 
     def __init__(self, path: Path, item: Item, profile: Profile, engine: str) -> None:
-        document = item.document
         reader = Reader(path)
-        self._reader = Reader(path, reader.services(document.get("services") or ()))
+        services = reader.services(_listed(item, "services"))
+        known = reader.namespaces(_listed(item, "namespaces")) if "namespaces" in item.document else None
+        self._reader = Reader(path, services, namespaces=known, as_seen=True)
         nodes = tuple(map(reader.node, item.items("nodes")))
         self._names = [node.name for node in nodes]
         self._index = _index(path, nodes)
-        catalog = Catalog.of(nodes, profile)
-        self._engine = make_engine(engine, catalog, profile)
+        self._engine = make_engine(engine, Catalog.of(nodes, profile), profile)
         self._counts = [0, 0, 0, 0]
         self._first: dict[str, object] | None = None
-        for each in document.get("bound") or ():
-            pod = self._reader.pod(each)
-            self._engine.place(pod.shape, self._node(item, str(each.get("spec", {}).get("nodeName"))))
+        for i, each in enumerate(_listed(item, "bound")):
+            pod, spec = self._reader.pod(each), Item(path, f"bound pod {i}", each["spec"])
+            status = each.get("status")
+            if not isinstance(status, dict) or status.get("phase") not in _ENDED:
+                shape = replace(pod.shape, node_name="")
+                self._engine.place(shape, self._node(item, spec.text("nodeName")))
 
     def step(self, item: Any, step: Item) -> None:
         """Compare one step of the ``steps`` kind."""
         pod = self._reader.pod(item)
         decision = self._engine.decide(pod.shape)
-        chosen = step.value("chosen")
-        differences = list(self._step_differences(decision, step, str(chosen or "")))
-        totals = dict(step.document.get("totals") or {})
+        chosen = step.text("chosen") if step.value("chosen") is not None else ""
+        differences = list(self._step_differences(decision, step, chosen))
+        totals = _object(step, "totals")
         mine = {self._names[node]: total for node, total in zip(decision.feasible, decision.totals, strict=False)}
         equal = sum(mine.get(name) == total for name, total in totals.items())
         if totals and equal < len(totals) and not differences:
             differences.append(("totals", totals, mine))
         self._tell(pod, differences, len(totals), equal)
         if chosen:
-            self._engine.place(pod.shape, self._node(step, str(chosen)))
+            self._engine.place(replace(pod.shape, node_name=""), self._node(step, chosen))
 
     def _step_differences(self, decision: Decision, step: Item, chosen: str) -> Iterator[_Difference]:
-        recorded = step.document
         feasible = step.integer("feasible", least=0)
         if feasible != len(decision.feasible):
             yield "feasible", feasible, len(decision.feasible)
-        rejected = recorded.get("rejected_by") or {}
+        rejected = _object(step, "rejected_by")
         if rejected != decision.rejected_by():
             yield "rejected_by", rejected, decision.rejected_by()
-        if not chosen or not recorded.get("ties"):
+        if bool(chosen) != (decision.chosen >= 0):
+            yield "chosen", chosen, self._names[decision.chosen] if decision.chosen >= 0 else ""
             return
+        if not chosen or not step.document.get("ties"):
+            return
+        recorded = sorted(map(str, step.items("ties")))
         ties = sorted(self._names[node] for node in decision.ties)
-        if ties != sorted(recorded["ties"]) or chosen not in ties:
-            yield "ties", sorted(recorded["ties"]), ties
+        if ties != recorded or chosen not in ties:
+            yield "ties", recorded, ties
             return
         place = decision.feasible.index(self._index[chosen])
         mine = {name: scores[place] for name, scores in decision.scores.items()}
         wanted = {
-            name: score[0] if isinstance(score, list) else score
-            for name, score in (recorded.get("chosen_plugin_scores") or {}).items()
+            name: score[0] if isinstance(score, list) and score else score
+            for name, score in _object(step, "chosen_plugin_scores").items()
         }
         if {name: score for name, score in mine.items() if name in wanted} != wanted:
             yield "chosen_plugin_scores", wanted, mine
@@ -154,10 +163,10 @@ class _Replay:
         decision = self._engine.decide(pod.shape)
         host = line.text("host")
         if not host:
-            text = unschedulable_text(decision, len(self._names))
-            said = line.text("err")
-            agrees = decision.chosen < 0 and said.startswith(text)
-            self._tell(pod, [] if agrees else [("err", said, text)], 0, 0)
+            text, said = unschedulable_text(decision, len(self._names)), line.text("err")
+            later = replace(decision, reasons=words_without_taints(decision.reasons))
+            agrees = said.startswith((text, unschedulable_text(later, len(self._names))))
+            self._tell(pod, [] if agrees and decision.chosen < 0 else [("err", said, text)], 0, 0)
             return
         differences: list[_Difference] = [
             (name, recorded, mine)
@@ -169,7 +178,7 @@ class _Replay:
             differences.append(("host", host, [self._names[each] for each in decision.ties]))
         rows, equal = self._rows(decision, line, differences)
         self._tell(pod, differences, rows, equal)
-        self._engine.place(pod.shape, node)
+        self._engine.place(replace(pod.shape, node_name=""), node)
 
     def _rows(self, decision: Decision, line: Item, differences: list[_Difference]) -> tuple[int, int]:
         recorded = line.document
@@ -182,8 +191,12 @@ class _Replay:
             differences.append(("plugins", plugins, sorted(decision.scores)))
         place = {node: i for i, node in enumerate(decision.feasible)}
         names, scores = line.items("nodes"), line.items("scores")
+        if len(names) != len(scores):
+            line.fail(f"has {len(names)} nodes and {len(scores)} rows of scores; expected one row a node")
+        if len(set(map(str, names))) != len(decision.feasible) and not differences:
+            differences.append(("nodes", names, [self._names[node] for node in decision.feasible]))
         equal = 0
-        for name, wanted in zip(names, scores, strict=False):
+        for name, wanted in zip(names, scores, strict=True):
             i = place.get(self._node(line, str(name)), -1)
             mine = self._row(decision, plugins, i) if i >= 0 else []
             if mine == wanted:
@@ -216,6 +229,24 @@ class _Replay:
         return self._index[name]
 
 
+def _listed(item: Item, name: str) -> list[Any]:
+    """Return a list of objects that may be missing."""
+    value = item.document.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        item.fail(f"has {name} that is no list of objects")
+    return value
+
+
+def _object(item: Item, name: str) -> dict[str, Any]:
+    """Return an object that may be missing."""
+    value = item.document.get(name)
+    if value is not None and not isinstance(value, dict):
+        item.fail(f"has {name} that is no object")
+    return value or {}
+
+
 def _index(path: Path, nodes: Sequence[NodeSpec]) -> dict[str, int]:
     found: dict[str, int] = {}
     for i, node in enumerate(nodes):
@@ -238,7 +269,7 @@ def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(stem + suffix)
 
 
-def _lines(path: Path) -> list[Mapping[str, object]]:
+def _lines(path: Path) -> list[object]:
     plain = path.with_name(path.name.removesuffix(".gz"))
     chosen = path if path.exists() or not plain.exists() else plain
     try:
@@ -249,5 +280,5 @@ def _lines(path: Path) -> list[Mapping[str, object]]:
         raise RecordingError(f"{chosen}: is missing; a recording of scores has its answers there") from error
     except (OSError, EOFError, zlib.error) as error:
         raise RecordingError(f"{chosen}: cannot be read: {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordingError(f"{chosen}: is not JSON lines: {error}") from error
