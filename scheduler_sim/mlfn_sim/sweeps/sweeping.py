@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -38,32 +39,25 @@ def sweep(
     What the work raises ends the sweep and is raised here. Raises WorkerDied when a process was killed (after the
     others' tasks are done), Interrupted for Ctrl-C, NotWritten; what was finished before stays in ``where.out``.
     """
-    keys = [task.key for task in tasks]
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"two tasks have the key {next(key for key in keys if keys.count(key) > 1)!r}")
-    if where.on not in ON:
-        raise ValueError(f"on is {where.on!r}; expected one of {', '.join(ON)}")
+    _check(tasks, where)
     name = named(work)
     kept = Kept(where.out, name) if where.out else None
-    results: dict[int, Document] = {}
-    for i, task in enumerate(tasks):
-        found = kept.get(task) if kept else None
-        if found is not None:
-            results[i] = found
+    known = [kept.get(task) if kept else None for task in tasks]
+    results: dict[int, Document] = {i: found for i, found in enumerate(known) if found is not None}
     missing = [i for i in range(len(tasks)) if i not in results]
     count = _Count(len(tasks), len(results), progress)
     died: list[str] = []
     try:
-        calls = [Call(name, tasks[i], tuple(sys.path)) for i in missing]
+        calls = [Call(name, pickle.dumps(tasks[i]), tuple(sys.path)) for i in missing]
         with closing(_spread(calls, where)) as answers:
             for place, answer in answers:
                 i = missing[place]
                 if isinstance(answer, Died):
-                    died.append(f"{keys[i]} ({answer.how})")
+                    died.append(f"{tasks[i].key} ({answer.how})")
                     if len(died) == _TOO_MANY and not count.finished:
                         break
                     continue
-                text = _text(answer, keys[i])
+                text = _text(answer, tasks[i].key)
                 if kept:
                     kept.put(tasks[i], text)
                 results[i] = json.loads(text)
@@ -76,11 +70,29 @@ def sweep(
     return [results[i] for i in range(len(tasks))]
 
 
+def _check(tasks: Sequence[Task], where: Where) -> None:
+    seen: set[str] = set()
+    for task in tasks:
+        if task.key in seen:
+            raise ValueError(f"two tasks have the key {task.key!r}")
+        seen.add(task.key)
+    if where.on not in ON:
+        raise ValueError(f"on is {where.on!r}; expected one of {', '.join(ON)}")
+
+
 def _spread(calls: Sequence[Call], where: Where) -> Generator[tuple[int, Answer]]:
     workers = min(where.workers or cores(), len(calls))
     if not calls:
         return
-    if len(calls) == 1:
+    if where.on == "ray":
+        from mlfn_sim.sweeps.on_ray import run_on_ray
+
+        yield from run_on_ray(calls, workers, where.address)
+    elif where.on == "dask":
+        from mlfn_sim.sweeps.on_dask import run_on_dask
+
+        yield from run_on_dask(calls, workers, where.address)
+    elif len(calls) == 1:
         yield 0, perform(calls[0])  # a process would only import everything again
     else:
         yield from run_on_processes(calls, workers)
@@ -89,10 +101,13 @@ def _spread(calls: Sequence[Call], where: Where) -> Generator[tuple[int, Answer]
 def _text(answer: Answer, key: str) -> str:
     """Return a result as JSON, or raise what the work raised."""
     if isinstance(answer, Raised):
-        answer.error.add_note(f"at the run {key}:\n{answer.trace}")
-        raise answer.error
+        raise answer.error from _AtRun(f"at the run {key}:\n{answer.trace}")
     assert not isinstance(answer, Died)
     return answer.text
+
+
+class _AtRun(Exception):
+    """Show in a traceback where in the worker it went wrong."""
 
 
 def _afterwards(where: Where) -> str:

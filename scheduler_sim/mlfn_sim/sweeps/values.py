@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 
 __all__ = ["ON", "Answer", "Call", "Died", "Document", "Done", "Raised", "Task", "Where"]
 
-ON = ("processes",)
+ON = ("processes", "ray", "dask")
 """What work can be spread over."""
 
 Document: TypeAlias = Mapping[str, Any]
@@ -43,7 +43,8 @@ class Call:
     """Hold what a worker needs, so that it finds the same code."""
 
     work: str
-    task: Task
+    task: bytes
+    """Pickled: it can be read only where ``path`` is searched."""
     path: tuple[str, ...]
     """``sys.path`` of the first process."""
 

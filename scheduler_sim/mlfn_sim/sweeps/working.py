@@ -39,7 +39,7 @@ def perform(call: Call) -> Done | Raised:
     known = set(sys.path)
     sys.path.extend(place for place in call.path if place not in known)
     try:
-        return Done(json.dumps(resolve(call.work)(call.task), allow_nan=False))
+        return Done(json.dumps(resolve(call.work)(pickle.loads(call.task)), allow_nan=False))  # noqa: S301  # the first process's
     except Exception as error:  # noqa: BLE001  # the supervisor of somebody's work: the first process raises it again
         return Raised(_portable(error), traceback.format_exc())
 
