@@ -16,7 +16,7 @@ from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.ties import Draws
 
-__all__ = ["ENGINES", "Batch", "Engine", "Outcome", "make_engine"]
+__all__ = ["ENGINES", "Batch", "Decider", "Engine", "Outcome", "make_engine"]
 
 ENGINES = ("fast", "reference")
 
@@ -42,11 +42,15 @@ class Outcome:
     """Where the next search begins, after the decision."""
 
 
-class Engine(Protocol):
-    """Hold the state of a cluster and decide for one pod after another."""
+class Decider(Protocol):
+    """Hold the state of a cluster and decide for one pod after another: all that a simulated scheduler needs."""
 
-    catalog: Catalog
     start: int
+    """Where the next search begins."""
+
+    @property
+    def catalog(self) -> Catalog:
+        """Return the nodes and shapes."""
 
     def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
         """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search."""
@@ -60,11 +64,15 @@ class Engine(Protocol):
     def remove(self, shape: PodShape, node: int) -> None:
         """Take a pod off a node."""
 
-    def run(self, batch: Batch) -> Outcome:
-        """Decide and place one pod after another."""
-
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
         """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
+
+
+class Engine(Decider, Protocol):
+    """Decide in bulk too."""
+
+    def run(self, batch: Batch) -> Outcome:
+        """Decide and place one pod after another."""
 
 
 def make_engine(name: str, catalog: Catalog, profile: Profile, draws: Draws | None = None) -> Engine:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from mlfn_sim.kube.engine import Engine
+from mlfn_sim.kube.engine import Decider as Engine
 from mlfn_sim.kube.node_columns import zone_of
 from mlfn_sim.kube.objects import NodeSpec
 from mlfn_sim.kube.preemption import Resident

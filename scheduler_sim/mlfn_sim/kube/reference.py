@@ -86,6 +86,8 @@ class ReferenceEngine:
         """By shape, then node: pods there; what a new tally is counted from."""
         self._counts: list[Ints] = []
         """By tally, then topology value; the last is 0 for nodes without the label, whose value is -1."""
+        for name in (*dict(profile.strategy.resources), *profile.balanced):
+            catalog.resource(name)  # known from the start, though no node may have it
         self._order()
 
     def _order(self) -> None:
