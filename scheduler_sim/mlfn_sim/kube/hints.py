@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from mlfn_sim.kube.catalog import meets_affinity, untolerated
-from mlfn_sim.kube.objects import NodeSpec, PodShape, PodTerm
+from mlfn_sim.kube.objects import NodeSpec, NodeTerm, PodShape, PodTerm
 
 __all__ = [
     "Forced",
@@ -19,6 +19,7 @@ __all__ = [
     "NodeAdded",
     "NodeChanged",
     "NodeRemoved",
+    "NominationGone",
     "PodAdded",
     "PodRemoved",
     "is_worth",
@@ -35,9 +36,18 @@ class PodAdded:
 
 @dataclass(frozen=True, slots=True)
 class PodRemoved:
-    """A pod that held a node (bound, assumed or nominated) is gone."""
+    """A pod that held a node (bound or assumed) is gone."""
 
     shape: PodShape
+
+
+@dataclass(frozen=True, slots=True)
+class NominationGone:
+    """A pod no longer waits for a node that was kept free for it: it is bound, deleted or waits for another."""
+
+    shape: PodShape
+    own: bool = False
+    """It is the very pod that is asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +94,41 @@ class Forced:
     label: str = "UnschedulableTimeout"
 
 
-HappenedEvent = PodAdded | PodRemoved | NodeAdded | NodeRemoved | NodeChanged | Forced
+HappenedEvent = PodAdded | PodRemoved | NominationGone | NodeAdded | NodeRemoved | NodeChanged | Forced
 
 
-def is_worth(shape: PodShape, rejectors: Collection[str], event: HappenedEvent) -> bool:
+def is_worth(
+    shape: PodShape,
+    rejectors: Collection[str],
+    event: HappenedEvent,
+    added_terms: tuple[NodeTerm, ...] | None = None,
+) -> bool:
     """Tell whether a pod that ``rejectors`` kept out should be tried again after an event.
 
-    A pod that nobody rejected (an error sent it back) is always worth it.
+    A pod that nobody rejected (an error sent it back) is always worth it. ``added_terms`` are the node affinity that
+    the profile requires of every pod.
     """
     if not rejectors or isinstance(event, Forced):
         return True
-    return any(_HINTS[name](shape, event) for name in rejectors if name in _HINTS)
+    asked = set(rejectors) - {"NodeAffinity"} if _is_kept_out(event, added_terms) else rejectors
+    return any(_HINTS[name](shape, event) for name in asked)
+
+
+def _is_kept_out(event: HappenedEvent, added_terms: tuple[NodeTerm, ...] | None) -> bool:
+    """Tell whether an event is about a node that the profile's own affinity keeps all pods off."""
+    if added_terms is None or not isinstance(event, NodeAdded | NodeChanged):
+        return False
+    node = event.node if isinstance(event, NodeAdded) else event.after
+    return not any(term.matches(node) for term in added_terms)
+
+
+def _node_name(_: PodShape, event: HappenedEvent) -> bool:
+    return isinstance(event, NodeAdded)
 
 
 def _fit(shape: PodShape, event: HappenedEvent) -> bool:
     match event:
-        case PodRemoved():
+        case PodRemoved() | NominationGone():
             return True
         case NodeAdded(node):
             return _holds(shape, node)
@@ -155,7 +184,7 @@ def _cordon(shape: PodShape, event: HappenedEvent) -> bool:
 
 def _ports(shape: PodShape, event: HappenedEvent) -> bool:
     match event:
-        case PodRemoved(other):
+        case PodRemoved(other) | NominationGone(other):
             return any(ports_clash(mine, theirs) for mine in shape.ports for theirs in other.ports)
         case NodeAdded():
             return True
@@ -175,6 +204,8 @@ def _spread(shape: PodShape, event: HappenedEvent) -> bool:
         case PodAdded(other) | PodRemoved(other):
             labels = dict(other.labels)
             return other.namespace == shape.namespace and any(each.selector.matches(labels) for each in hard)
+        case NominationGone(other, own):
+            return own and any(each.selector.matches(dict(other.labels)) for each in hard)
         case NodeAdded(node) | NodeRemoved(node):
             return all(each.key in node.labels for each in hard)
         case NodeChanged(before, after) if event.labels or event.taints:
@@ -215,6 +246,7 @@ def _matches(term: PodTerm, shape: PodShape) -> bool:
 
 _HINTS: Mapping[str, Callable[[PodShape, HappenedEvent], bool]] = {
     "NodeUnschedulable": _cordon,
+    "NodeName": _node_name,
     "TaintToleration": _taints,
     "NodeAffinity": _node_affinity,
     "NodePorts": _ports,

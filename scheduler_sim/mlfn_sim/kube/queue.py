@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mlfn_policies import kube_queue as rules
-from mlfn_sim.kube.hints import Forced, HappenedEvent, is_worth
+from mlfn_sim.kube.hints import Forced, HappenedEvent, NominationGone, is_worth
 from mlfn_sim.kube.objects import PodShape
 
 __all__ = ["Place", "QueueSettings", "QueuedPod", "SchedulingQueue"]
@@ -139,11 +139,18 @@ class SchedulingQueue:
             self._to_unschedulable(queued)
         return queued.place
 
-    def happened(self, event: HappenedEvent, now_us: int) -> tuple[QueuedPod, ...]:
-        """Move the unschedulable pods that an event may help, and return them."""
-        moved = self._move(tuple(self._unschedulable.values()), event, now_us)
-        if self._in_flight:
-            self._events.append(event)
+    def happened(self, event: HappenedEvent, now_us: int, pod: int = -1) -> tuple[QueuedPod, ...]:
+        """Move the unschedulable pods that an event may help, and return them; ``pod`` is the one it is about."""
+        if isinstance(event, NominationGone):
+            # A node is kept free from pods that are no more important only; those alone are asked about.
+            most = event.shape.priority
+            own = self._unschedulable.get(pod)
+            moved = self._move((own,) if own else (), replace(event, own=True), now_us)
+            others = [each for each in self._unschedulable.values() if each is not own and each.shape.priority <= most]
+            moved += self._move(others, event, now_us)
+        else:
+            moved = self._move(tuple(self._unschedulable.values()), event, now_us)
+        self._note(event)
         return moved
 
     def flush_backoff(self, now_us: int) -> tuple[QueuedPod, ...]:
@@ -159,6 +166,9 @@ class SchedulingQueue:
     def flush_leftover(self, now_us: int) -> tuple[QueuedPod, ...]:
         """Try again the pods that have been unschedulable for too long; to be called every 30 s."""
         old = tuple(each for each in self._unschedulable.values() if rules.is_left_over(each.since_us, now_us))
+        if not old:
+            return ()
+        self._note(Forced())
         return self._move(old, Forced(), now_us)
 
     def remove(self, queued: QueuedPod) -> None:
@@ -189,6 +199,11 @@ class SchedulingQueue:
     def has_unschedulable(self) -> bool:
         """Tell whether any pod waits for something to happen."""
         return any(not queued.gated for queued in self._unschedulable.values())
+
+    def _note(self, event: HappenedEvent) -> None:
+        """Keep an event for the pods that are in flight."""
+        if self._in_flight:
+            self._events.append(event)
 
     # -- moving --
 

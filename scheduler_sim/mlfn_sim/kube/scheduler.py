@@ -13,12 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import partial
 
 from mlfn_policies.kube_queue import LEFTOVER_CHECK_US, next_flush_us
 from mlfn_sim.kernel import Kernel, Priority
 from mlfn_sim.kube.calls import Api, ApiSettings
 from mlfn_sim.kube.decisions import Decision, Rejection
-from mlfn_sim.kube.hints import HappenedEvent, NodeAdded, NodeChanged, NodeRemoved, PodAdded, PodRemoved
+from mlfn_sim.kube.hints import (
+    HappenedEvent,
+    NodeAdded,
+    NodeChanged,
+    NodeRemoved,
+    NominationGone,
+    PodAdded,
+    PodRemoved,
+    is_worth,
+)
 from mlfn_sim.kube.journal import NEVER, Journal, Outcome
 from mlfn_sim.kube.live import LiveCluster
 from mlfn_sim.kube.objects import NodeSpec, PodShape
@@ -35,7 +46,7 @@ from mlfn_sim.kube.preemption import (
 from mlfn_sim.kube.queue import Place, QueuedPod, QueueSettings, SchedulingQueue
 from mlfn_sim.streams import Streams
 
-__all__ = ["Cycle", "KubeScheduler", "SchedulerSettings"]
+__all__ = ["Call", "Cycle", "KubeScheduler", "SchedulerSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +60,17 @@ class Cycle:
     """Nodes on which preemption was tried out."""
 
 
-def _no_time(_: Cycle) -> int:
+class Call(StrEnum):
+    """What the scheduler asks the API server for."""
+
+    BIND = "bind"
+    STATUS = "status"
+    """To note why a pod has no node, and which one it waits for."""
+    EVICT = "evict"
+    """To mark a victim and to delete it: two calls."""
+
+
+def _no_time(_: object) -> int:
     return 0
 
 
@@ -65,11 +86,13 @@ class SchedulerSettings:
     api: ApiSettings = field(default_factory=ApiSettings)
     cycle_us: Callable[[Cycle], int] = _no_time
     """How long a cycle takes."""
-    grace_us: int = 0
-    """How long a deleted pod goes on to hold its node."""
+    grace_us: int | Callable[[int], int] = 0
+    """How long a deleted pod goes on to hold its node: all the same, or worked out for the pod of a number."""
     budgets: tuple[Budget, ...] = ()
     pick: Callable[[Sequence[Victims]], Victims] = _first
     """Takes one of the candidates for preemption that hurt equally little."""
+    calls: Callable[[Call, int], int] | None = None
+    """How long a call for the pod of a number takes; None = as ``api`` says."""
     reports_failures: bool = True
     """A pod without a node is told so through the API, before the next cycle, when the reason is new."""
 
@@ -84,6 +107,9 @@ class _Held:
     bound: bool = False
     deleted: bool = False
     nominated: str = ""
+    """The node that is kept free for it."""
+    announced: str = ""
+    """The same as the API server was told it."""
     told: tuple[tuple[str, int], ...] = ()
     """The reasons that the API server was told last."""
 
@@ -111,7 +137,8 @@ class KubeScheduler:
     ) -> None:
         self.settings = settings or SchedulerSettings()
         self.cluster = cluster
-        self.queue = SchedulingQueue(self.settings.queue)
+        worth = partial(is_worth, added_terms=cluster.engine.catalog.added_terms)
+        self.queue = SchedulingQueue(self.settings.queue, worth)
         self._kernel = kernel
         self._api = Api(self.settings.api, streams)
         self._preemption = streams.stream("preemption")
@@ -158,9 +185,12 @@ class KubeScheduler:
             self.queue.remove(held.queued)
             self._denominate(pod)
             self._journal.put(pod, ended_us=self._kernel.now_us)
+            self._announce(held, "")
         if held.node:
             self.cluster.note(replace(self.cluster.resident(pod, held.node), terminating=True), held.node)
-            self._kernel.after(self.settings.grace_us, lambda: self._end(pod), Priority.CLUSTER)
+            grace = self.settings.grace_us
+            grace_us = grace if isinstance(grace, int) else grace(pod)
+            self._kernel.after(grace_us, lambda: self._end(pod), Priority.CLUSTER)
 
     def add_node(self, node: NodeSpec) -> None:
         """Add a node."""
@@ -323,7 +353,14 @@ class KubeScheduler:
         held.node = plan.node
         self.cluster.place(Resident(pod, held.queued.shape, now_us), plan.node)
         self._journal.put(pod, assumed_us=now_us)
-        self._kernel.after(self._api.call_us(now_us), lambda: self._bind(held))
+        self._kernel.after(self._call_us(Call.BIND, pod), lambda: self._bind(held))
+
+    def _call_us(self, call: Call, pod: int) -> int:
+        """Return how long a call that begins now takes."""
+        if self.settings.calls is not None:
+            return self.settings.calls(call, pod)
+        first_us = self._api.call_us(self._kernel.now_us)
+        return first_us + self._api.call_us(self._kernel.now_us + first_us) if call is Call.EVICT else first_us
 
     def _bind(self, held: _Held) -> None:
         pod, now_us = held.queued.pod, self._kernel.now_us
@@ -344,6 +381,7 @@ class KubeScheduler:
         self.cluster.note(replace(self.cluster.resident(pod, name), started_us=now_us), name)
         self._journal.put(pod, bound_us=now_us, node=self._number(name))
         self._tell(PodAdded(shape))
+        self._announce(held, "")
 
     def _fail(self, plan: _Plan) -> int:
         """Put a pod back into the queue, and return how long the scheduler is busy telling so."""
@@ -355,26 +393,39 @@ class KubeScheduler:
         self.queue.give_back(queued, set(plan.decision.rejected.values()), now_us)
         if plan.victims is not None:
             self._nominate(held, plan.on)
-            self._kernel.after(self._api.call_us(now_us), lambda: self._evict(plan))
+            self._kernel.after(self._call_us(Call.EVICT, queued.pod), lambda: self._evict(plan))
         elif not plan.keeps_nomination:
             self._denominate(queued.pod)
         told = tuple(sorted(plan.decision.reasons.items()))
-        if not self.settings.reports_failures or (told == held.told and plan.victims is None):
+        if not self.settings.reports_failures:
+            self._announce(held, held.nominated)
+            return 0
+        if told == held.told and held.announced == held.nominated:
             return 0
         held.told = told
-        return self._api.call_us(now_us)
+        took_us = self._call_us(Call.STATUS, queued.pod)
+        node = held.nominated
+        self._kernel.after(took_us, lambda: self._announce(held, node))
+        return took_us
+
+    def _announce(self, held: _Held, node: str) -> None:
+        """Make public which node a pod waits for; those that the earlier one was kept from may be tried again."""
+        before, held.announced = held.announced, node
+        if before not in ("", node):
+            self._tell(NominationGone(held.queued.shape), held.queued.pod)
 
     def _evict(self, plan: _Plan) -> None:
         assert plan.victims is not None
         preemptor = plan.held.queued
+        for pod in tuple(self._nominated.get(plan.on, ())):
+            if self._pods[pod].queued.shape.priority < preemptor.shape.priority:
+                self._denominate(pod)
+                self._announce(self._pods[pod], "")
         preemptor.gated = False
         for victim in plan.victims.pods:
             if not self._pods[victim.pod].deleted:
                 self._journal.put(victim.pod, preempted_by=preemptor.pod)
                 self.delete(victim.pod)
-        for pod in tuple(self._nominated.get(plan.on, ())):
-            if self._pods[pod].queued.shape.priority < preemptor.shape.priority:
-                self._denominate(pod)
 
     def _end(self, pod: int) -> None:
         held = self._pods[pod]
@@ -386,8 +437,8 @@ class KubeScheduler:
 
     # -- the queue's clock --
 
-    def _tell(self, event: HappenedEvent) -> None:
-        self.queue.happened(event, self._kernel.now_us)
+    def _tell(self, event: HappenedEvent, pod: int = NEVER) -> None:
+        self.queue.happened(event, self._kernel.now_us, pod)
         self._wake()
 
     def _flush(self) -> None:
@@ -406,6 +457,7 @@ class KubeScheduler:
         """Let go of a pod that was deleted while it was in a cycle."""
         self.queue.done(queued)
         self._denominate(queued.pod)
+        self._announce(self._pods[queued.pod], "")
         if self._journal.get("ended_us", queued.pod) == NEVER:
             self._journal.put(queued.pod, ended_us=self._kernel.now_us)
 

@@ -1,7 +1,8 @@
 """A second, real kube-scheduler beside the cluster's own, whose log tells every decision.
 
 It serves pods that name it, on nodes without machines (kwok answers for them) that a taint keeps others off. With one
-worker its search is deterministic, and at this verbosity it logs each node's total and each move of its queue.
+worker its search is deterministic, and at this verbosity it logs each node's total and each move of its queue. All that
+ours is given lies in its folder afterwards: what differs can be replayed without the cluster.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 DAY_US = 86_400_000_000
+POOL = "mlfn.test/pool"
 CLUSTER = Path(__file__).parent.parent / "cluster" / "cluster"
 NEVER_PREEMPTS = 1001
 LEVELS = [*range(1, 61), 1000, NEVER_PREEMPTS]
@@ -55,6 +57,8 @@ class RealScheduler:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     created: dict[str, dict[str, Any]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What else the replay needs: the nodes before and after, and what was done to them and to the pods."""
 
     @property
     def log(self) -> Path:
@@ -82,11 +86,26 @@ class RealScheduler:
             )
 
     def stop(self) -> None:
-        """End it."""
+        """End it, and keep what it was given beside its log."""
         if self.process is not None:
             self.process.terminate()
             self.process.wait(30)
             self.process = None
+            kept = {"namespace": self.namespace, "created": self.created, "facts": self.facts}
+            (self.folder / "given.json").write_text(json.dumps(kept))
+
+    def unready_nodes(self) -> dict[str, Any]:
+        """Return its nodes that kwok has not made ready, or that are still tainted as new, with what they say."""
+        return {
+            each["metadata"]["name"]: (each["status"].get("conditions"), each["spec"].get("taints"))
+            for each in self.cluster.objects("nodes", "-l", f"{POOL}={self.namespace}")
+            if not any(c["type"] == "Ready" and c["status"] == "True" for c in each["status"].get("conditions", ()))
+            or any(t["key"].startswith("node.kubernetes.io/not-ready") for t in each["spec"].get("taints", ()))
+        }
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Return the nodes as the scheduler lists them: by name."""
+        return sorted(self.cluster.objects("nodes"), key=lambda each: str(each["metadata"]["name"]))
 
     def create(self, pods: list[dict[str, Any]]) -> None:
         """Create pods, in their order, and read them back as the API server completed them."""
@@ -173,35 +192,21 @@ def priorities(cluster: Any) -> Iterator[dict[int, str]]:
 
 
 @pytest.fixture
-def real(
-    cluster: Any, kwok: None, tmp_path: Path, eventually: Callable[..., Any]
-) -> Iterator[Callable[[list[dict[str, Any]]], RealScheduler]]:
-    """Return a function that adds nodes and gives a scheduler for them, which is not started."""
+def real(cluster: Any, kwok: None, tmp_path: Path, eventually: Callable[..., Any]) -> Iterator[RealScheduler]:
+    """Give a scheduler that is not started, with a namespace and a pool of nodes of that name.
+
+    The pool, and its nodes' names, are of this run alone: a name used again would find the lease of the node that had
+    it before, and a run beside this one would lose its nodes at our end.
+    """
     name = f"e2e-sched-{uuid.uuid4().hex[:6]}"
+    # A scheduler sees all nodes of its cluster: those of the scenario before have to be gone.
+    eventually(lambda: not cluster.objects("nodes", "-l", POOL), within_s=60)
     cluster.kubectl("create", "namespace", name)
+    eventually(lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name, check=False), within_s=30)
     scheduler = RealScheduler(cluster, name, tmp_path)
-
-    def prepare(nodes: list[dict[str, Any]]) -> RealScheduler:
-        document = json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes})
-        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=document)
-        wanted = {each["metadata"]["name"] for each in nodes}
-        eventually(lambda: wanted <= ready_nodes(cluster), within_s=60)
-        eventually(lambda: cluster.kubectl("get", "serviceaccount", "default", "-n", name, check=False), within_s=30)
-        return scheduler
-
-    yield prepare
+    yield scheduler
     scheduler.stop()
     # Whole collections in one call each.
     cluster.kubectl("delete", "--raw", f"/api/v1/namespaces/{name}/pods?gracePeriodSeconds=0")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
-    cluster.kubectl("delete", "--raw", "/api/v1/nodes?labelSelector=mlfn.test%2Fpool")
-
-
-def ready_nodes(cluster: Any) -> set[str]:
-    """Return the nodes that are ready and no longer tainted as new."""
-    return {
-        each["metadata"]["name"]
-        for each in cluster.objects("nodes")
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in each["status"].get("conditions", ()))
-        and not any(t["key"].startswith("node.kubernetes.io/not-ready") for t in each["spec"].get("taints", ()))
-    }
+    cluster.kubectl("delete", "--raw", f"/api/v1/nodes?labelSelector=mlfn.test%2Fpool%3D{name}")

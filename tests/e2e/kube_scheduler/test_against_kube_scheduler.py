@@ -1,12 +1,14 @@
 """Random clusters, scheduled by the real kube-scheduler and by ours: the same pods bound, rejected and preempted.
 
 What the real one chose among equals is given to ours, so that both go on from the same cluster; that it *was* among
-ours is what is tested. Each scenario has four acts: a burst of pods of all kinds, important pods that need others to
+ours is what is tested. So is what is outside of it: when pods came and ended, how long its cycles and its calls to the
+API server took. Each scenario has four acts: a burst of pods of all kinds, important pods that need others to
 end, pods that go, and nodes that come and change. The queue, its hints and its back-offs decide who is tried again.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +19,6 @@ from typing import Any
 import pytest
 
 from mlfn_sim.kernel import Kernel
-from mlfn_sim.kube.calls import ApiSettings
 from mlfn_sim.kube.catalog import Catalog
 from mlfn_sim.kube.decisions import Decision, Rejection, unschedulable_text
 from mlfn_sim.kube.live import LiveCluster
@@ -26,13 +27,13 @@ from mlfn_sim.kube.preemption import Budget, Victims
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.reading import Reader, pairs_selector
 from mlfn_sim.kube.reference import ReferenceEngine
-from mlfn_sim.kube.scheduler import KubeScheduler, SchedulerSettings
+from mlfn_sim.kube.scheduler import Call, Cycle, KubeScheduler, SchedulerSettings
 from mlfn_sim.streams import Streams
 
 POOL = "mlfn.test/pool"
 ZONE = "topology.kubernetes.io/zone"
 HOST = "kubernetes.io/hostname"
-GRACE_US = 50_000
+NOT_ENDED_US = 10**15
 SIZES = [50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190, 200, 55, 75, 105, 135]
 
 
@@ -45,7 +46,8 @@ class Random:
 
     draw: random.Random
     priorities: Mapping[int, str]
-    scheduler: str
+    pool: str
+    """The name of the scheduler, of its namespace, and of its nodes' pool."""
 
     def node(self, name: str) -> dict[str, Any]:
         draw = self.draw
@@ -56,10 +58,10 @@ class Random:
         }
         if draw.random() < 0.3:
             room["example.com/gpu"] = draw.choice(["1", "2"])
-        taints = [{"key": POOL, "value": "e2e", "effect": "NoSchedule"}]
+        taints = [{"key": POOL, "value": self.pool, "effect": "NoSchedule"}]
         if draw.random() < 0.2:
             taints.append({"key": "slow", "value": "yes", "effect": draw.choice(["NoSchedule", "PreferNoSchedule"])})
-        labels = {HOST: name, POOL: "e2e", "disk": draw.choice(["ssd", "hdd"])}
+        labels = {HOST: name, POOL: self.pool, "disk": draw.choice(["ssd", "hdd"])}
         if draw.random() < 0.9:
             labels[ZONE] = draw.choice("abc")
         images = [
@@ -92,11 +94,11 @@ class Random:
         if draw.random() < 0.5:
             tolerations.append({"key": "slow", "operator": "Exists"})
         spec: dict[str, Any] = {
-            "schedulerName": self.scheduler,
+            "schedulerName": self.pool,
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,
             "priorityClassName": self.priorities[priority],
-            "nodeSelector": {POOL: "e2e"},
+            "nodeSelector": {POOL: self.pool},
             "tolerations": tolerations,
             "containers": [
                 {
@@ -112,7 +114,7 @@ class Random:
             spec["containers"][0]["ports"] = [{"containerPort": 80, "hostPort": 8080}]
         spec.update(more)
         # A label of its own tells whose shape the engine is asked about.
-        meta = {"name": name, "namespace": self.scheduler, "labels": {"app": app, "pod": name}}
+        meta = {"name": name, "namespace": self.pool, "labels": {"app": app, "pod": name}}
         return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
 
     def _affinity(self, spec: dict[str, Any], app: str) -> None:
@@ -173,6 +175,10 @@ class Attempt:
     """One scheduling cycle of the real scheduler."""
 
     pod: str
+    began_us: int
+    ended_us: int = -1
+    calls_us: dict[Call, int] = field(default_factory=dict)
+    """When its calls to the API server were answered."""
     totals: dict[str, int] = field(default_factory=dict)
     node: str = ""
     error: str = ""
@@ -185,16 +191,32 @@ def attempts(entries: Sequence[Any]) -> list[Attempt]:
     for entry in entries:
         match entry.text:
             case "Attempting to schedule pod":
-                found.append(Attempt(entry.pod))
+                if found and found[-1].ended_us < 0:
+                    found[-1].ended_us = entry.at_us
+                found.append(Attempt(entry.pod, entry.at_us))
+            case "Update event for unscheduled pod" if found and found[-1].pod == entry.pod:
+                found[-1].calls_us.setdefault(Call.STATUS, entry.at_us)
+            case "Async Preemption finished completely":
+                pod = entry.fields["preemptor"].rpartition("/")[2]
+                waits = next(x for x in found if x.pod == pod and x.nominated and Call.EVICT not in x.calls_us)
+                waits.calls_us[Call.EVICT] = entry.at_us
+            case "Add event for scheduled pod":
+                for each in found:
+                    if each.pod == entry.pod and each.node:
+                        each.calls_us[Call.BIND] = entry.at_us
             case "Calculated node's final score for pod":
                 found[-1].totals[entry.fields["node"]] = int(entry.fields["score"])
             case "the target node for the preemption is determined":
                 found[-1].nominated = entry.fields["node"]
             case "Unable to schedule pod; no fit; waiting":
                 found[-1].error = entry.fields["err"]
+            case "Updating pod condition and nominated node name":
+                found[-1].ended_us = entry.at_us  # what comes then is a call
             case "Attempting to bind pod to node":
                 last = next(each for each in reversed(found) if each.pod == entry.pod)
                 last.node = entry.fields["node"]
+                if last.ended_us < 0:
+                    last.ended_us = entry.at_us
     return found
 
 
@@ -209,37 +231,59 @@ class Ours:
         nodes: Sequence[NodeSpec],
         shapes: Mapping[str, PodShape],
         recorded: Sequence[Attempt],
-        budgets: tuple[Budget, ...],
+        rules: SchedulerSettings,
     ) -> None:
         self.failed: dict[str, Decision] = {}
         """The last decision of each pod that found no node, and below the totals that pods were placed by."""
         self.totals: dict[str, dict[str, int]] = {}
         self.numbers: dict[str, int] = {}
+        self.ends_us: dict[str, int] = {}
+        """When the real pods that were deleted were gone."""
         self.problems: list[str] = []
         self._shapes = shapes
         self._queues: dict[str, list[Attempt]] = defaultdict(list)
         for each in recorded:
             self._queues[each.pod].append(each)
+        self._tried: Counter[str] = Counter()
+        self._picked: dict[str, int] = {}
         self._pod = ""
         self.kernel = Kernel()
-        settings = SchedulerSettings(
-            api=ApiSettings(latency_us=2000), grace_us=GRACE_US, budgets=budgets, pick=self._pick
-        )
         cluster = LiveCluster(nodes, lambda there: _Told(there, self))
-        self.scheduler = KubeScheduler(self.kernel, cluster, Streams(0), settings)
+        rules = replace(rules, pick=self._pick, grace_us=self._grace_us, cycle_us=self._cycle_us, calls=self._call_us)
+        self.scheduler = KubeScheduler(self.kernel, cluster, Streams(0), rules)
 
-    def arrive(self, *pods: str) -> None:
-        for pod in pods:
-            self.numbers[pod] = self.scheduler.arrive(self._shapes[pod])
+    def arrive(self, pod: str) -> None:
+        self.numbers[pod] = self.scheduler.arrive(self._shapes[pod])
+
+    def _grace_us(self, number: int) -> int:
+        """Let a deleted pod end when kwok let it end."""
+        return max(0, self.ends_us.get(self._name(number), NOT_ENDED_US) - self.kernel.now_us)
+
+    def _cycle_us(self, cycle: Cycle) -> int:
+        """Let a pod's n-th cycle last as long as its n-th real one."""
+        pod = dict(cycle.shape.labels)["pod"]
+        self._tried[pod] += 1
+        each = self._now(pod)
+        return max(0, each.ended_us - each.began_us)
+
+    def _call_us(self, call: Call, number: int) -> int:
+        """Let a call take as long as the real one."""
+        each = self._now(self._name(number))
+        return max(0, each.calls_us.get(call, each.ended_us) - each.ended_us)
+
+    def _name(self, number: int) -> str:
+        return next(pod for pod, each in self.numbers.items() if each == number)
+
+    def _now(self, pod: str) -> Attempt:
+        """Return the real attempt that goes with our last one of a pod."""
+        real = self._queues[pod]
+        return real[min(self._tried[pod], len(real)) - 1]
 
     def asked(self, pod: str) -> None:
         self._pod = pod
 
-    def _next(self, wanted: Callable[[Attempt], str]) -> str:
-        return next((wanted(each) for each in self._queues[self._pod] if wanted(each)), "")
-
     def choose(self, ties: Sequence[int]) -> int:
-        chosen = self._next(lambda each: each.node)
+        chosen = next((each.node for each in self._queues[self._pod] if each.node), "")
         index = self.scheduler.cluster.index(chosen)
         if index is None or index not in ties:
             names = [self.scheduler.cluster.nodes[tie].name for tie in ties]
@@ -249,11 +293,19 @@ class Ours:
 
     def _pick(self, found: Sequence[Victims]) -> Victims:
         names = [self.scheduler.cluster.nodes[each.node].name for each in found]
-        chosen = self._next(lambda each: each.nominated)
-        if chosen not in names:
-            self.problems.append(f"{self._pod}: victims on {chosen or 'none'}, our candidates {names}")
-            return found[0]
-        return found[names.index(chosen)]
+        # The node that the pod waits for already, once more, or the next that the real one made it wait for.
+        real, at = nominations(self._queues[self._pod]), self._picked.get(self._pod, 0)
+        for i, chosen in enumerate(real[at : at + 2]):
+            if chosen in names:
+                self._picked[self._pod] = at + i
+                return found[names.index(chosen)]
+        self.problems.append(f"{self._pod}: victims on {real[at:] or 'none'}, our candidates {names}")
+        return found[0]
+
+
+def nominations(cycles: Sequence[Attempt]) -> list[str]:
+    """Return the nodes that a pod was made to wait for, one after another; the same again counts once."""
+    return [name for name, _ in itertools.groupby(each.nominated for each in cycles if each.nominated)]
 
 
 class _Told(ReferenceEngine):
@@ -275,19 +327,13 @@ class _Told(ReferenceEngine):
         return decision
 
 
-def specs(cluster: Any) -> list[NodeSpec]:
-    """Return the nodes as the scheduler lists them: by name."""
-    reader = Reader(Path("nodes"))
-    return sorted((reader.node(each) for each in cluster.objects("nodes")), key=lambda each: each.name)
-
-
-def scenario(scheduler: Any, make: Random, eventually: Callable[..., Any]) -> Ours:
-    """Play all acts on the real scheduler, then ours on what its log tells of the outside."""
+def play(scheduler: Any, make: Random, eventually: Callable[..., Any]) -> None:
+    """Play all acts on the real scheduler."""
     cluster, namespace = scheduler.cluster, scheduler.namespace
     scheduler.apply([make.service(), make.budget()])
     levels = make.draw.sample(range(1, 61), 40)
     scheduler.create([make.pod(f"p-{i:03}", level) for i, level in enumerate(levels)])
-    before = specs(cluster)
+    before = scheduler.facts["before"] = scheduler.nodes()
     scheduler.start()
     eventually(scheduler.is_quiet(set(scheduler.created)), within_s=60)
     # Large ones, which others have to make room for, and one that may not ask for that.
@@ -299,36 +345,42 @@ def scenario(scheduler: Any, make: Random, eventually: Callable[..., Any]) -> Ou
     there = [
         each["metadata"]["name"] for each in cluster.objects("pods", "-n", namespace) if each["spec"].get("nodeName")
     ]
-    gone = set(make.draw.sample(sorted(there), min(4, len(there))))
+    gone = scheduler.facts["gone"] = make.draw.sample(sorted(there), min(4, len(there)))
     scheduler.delete(sorted(gone))
-    eventually(lambda: gone <= {e.pod for e in scheduler.entries() if e.text == "Delete event for scheduled pod"})
+    eventually(lambda: set(gone) <= {e.pod for e in scheduler.entries() if e.text == "Delete event for scheduled pod"})
     eventually(scheduler.is_quiet(set(scheduler.created)), within_s=60)
-    opened = make.draw.choice([each.name for each in before if POOL in each.labels])
+    opened = make.draw.choice([each["metadata"]["name"] for each in before if POOL in each["metadata"]["labels"]])
+    scheduler.facts["opened"] = opened
     cluster.kubectl("label", "node", opened, "disk=ssd", f"{ZONE}=b", "--overwrite")
     cluster.kubectl("taint", "node", opened, "slow-", check=False)
     eventually(scheduler.is_quiet(set(scheduler.created)), within_s=60)
+    scheduler.facts["after"] = next(each for each in scheduler.nodes() if each["metadata"]["name"] == opened)
     scheduler.stop()
-    return replay(scheduler, before, gone, opened)
 
 
-def replay(scheduler: Any, before: list[NodeSpec], gone: set[str], opened: str) -> Ours:
-    """Run ours: pods arrive, are deleted and nodes change when the log says so; all else is the simulation."""
-    namespace, entries = scheduler.namespace, scheduler.entries()
-    reader = Reader(Path("pods"), [(namespace, {"app": "db"})])
+def replay(scheduler: Any) -> Ours:
+    """Run ours: pods arrive, are deleted, end, and nodes change when the log says so; all else is the simulation."""
+    namespace, entries, facts = scheduler.namespace, scheduler.entries(), scheduler.facts
+    reader = Reader(Path("given.json"), [(namespace, {"app": "db"})])
     shapes = {name: reader.pod(each).shape for name, each in scheduler.created.items()}
-    ours = Ours(before, shapes, attempts(entries), (Budget(namespace, pairs_selector({"app": "web"}), 0),))
-    begun = next(entry.at_us for entry in entries if entry.text == "Attempting to schedule pod")
-    after = {each.name: each for each in specs(scheduler.cluster)}
+    before = [reader.node(each) for each in facts["before"]]
+    opened, after = facts["opened"], reader.node(facts["after"])
+    rules = SchedulerSettings(budgets=(Budget(namespace, pairs_selector({"app": "web"}), 0),))
+    recorded = attempts(entries)
+    ours = Ours(before, shapes, recorded, rules)
+    begun = recorded[0].began_us
     for entry in entries:
         if not entry.fields.get("pod", "").startswith(f"{namespace}/") and entry.fields.get("node") != opened:
             continue
         match entry.text:
             case "Add event for unscheduled pod":
                 ours.kernel.at(max(begun, entry.at_us), lambda pod=entry.pod: ours.arrive(pod))  # type: ignore[misc]
-            case "Delete event for scheduled pod" if entry.pod in gone:
-                ours.kernel.at(entry.at_us - GRACE_US, lambda pod=entry.pod: ours.scheduler.delete(ours.numbers[pod]))  # type: ignore[misc]
+            case "Delete event for scheduled pod":
+                ours.ends_us[entry.pod] = entry.at_us
+                if entry.pod in facts["gone"]:
+                    ours.kernel.at(entry.at_us, lambda pod=entry.pod: ours.scheduler.delete(ours.numbers[pod]))  # type: ignore[misc]
             case "Update event for node" if entry.at_us > begun:
-                ours.kernel.at(entry.at_us, lambda: ours.scheduler.change_node(after[opened]))
+                ours.kernel.at(entry.at_us, lambda: ours.scheduler.change_node(after))
     ours.kernel.run(entries[-1].at_us + 20_000_000)
     return ours
 
@@ -344,13 +396,18 @@ def words(decision: Decision, nodes: int) -> str:
 
 @pytest.mark.parametrize("number", range(len(SIZES)))
 def test_ours_does_what_the_real_one_does(
-    number: int, real: Callable[..., Any], priorities: dict[int, str], eventually: Callable[..., Any]
+    number: int, real: Any, priorities: dict[int, str], eventually: Callable[..., Any]
 ) -> None:
-    draw = random.Random(number)
-    name = f"sched{number:02}"
-    nodes = Random(draw, priorities, "")
-    scheduler = real([nodes.node(f"{name}-{i:03}") for i in range(SIZES[number])])
-    ours = scenario(scheduler, Random(draw, priorities, scheduler.namespace), eventually)
+    make = Random(random.Random(number), priorities, real.namespace)
+    real.apply([make.node(f"{real.namespace}-{i:03}") for i in range(SIZES[number])])
+    eventually(lambda: not real.unready_nodes(), within_s=180)
+    play(real, make, eventually)
+    compare(real)
+
+
+def compare(scheduler: Any) -> None:
+    """See that ours, given what the real one was, did the same."""
+    ours = replay(scheduler)
     recorded = attempts(scheduler.entries())
     outcome = ours.scheduler.outcome()
     names = {number: pod for pod, number in ours.numbers.items()}
@@ -371,6 +428,7 @@ def test_ours_does_what_the_real_one_does(
         e.pod for e in scheduler.entries() if e.text == "Delete event for scheduled pod" and e.pod in names.values()
     }
     assert {names[i] for i in range(len(names)) if outcome.ended_us[i] >= 0} == ended
-    assert Counter(a.nominated for a in recorded if a.nominated) == Counter(
-        outcome.nodes[node] for node in outcome.cycle_nominated if node >= 0
-    )
+    for pod, number in ours.numbers.items():
+        nominated = outcome.cycle_nominated[outcome.cycle_pod == number]
+        ours_of_pod = [outcome.nodes[node] for node, _ in itertools.groupby(nominated[nominated >= 0].tolist())]
+        assert ours_of_pod == nominations([each for each in recorded if each.pod == pod]), pod

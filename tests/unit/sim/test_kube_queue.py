@@ -16,6 +16,7 @@ from mlfn_sim.kube.hints import (
     NodeAdded,
     NodeChanged,
     NodeRemoved,
+    NominationGone,
     PodAdded,
     PodRemoved,
     is_worth,
@@ -24,6 +25,7 @@ from mlfn_sim.kube.objects import (
     Affinity,
     Effect,
     NodeSpec,
+    NodeTerm,
     PodShape,
     PodTerm,
     Requirement,
@@ -142,6 +144,35 @@ def test_a_pod_unschedulable_for_more_than_five_minutes_is_tried_again() -> None
     assert queue.flush_leftover(310 * S) == ()
     assert queue.flush_leftover(310 * S + 1) == (pod,)
     assert pod.place is Place.ACTIVE
+
+
+def test_a_pod_in_its_cycle_is_tried_again_when_old_ones_were_meanwhile() -> None:
+    queue = SchedulingQueue()
+    old, new = queue.add(0, shape(), 0), queue.add(1, shape(), 1)
+    popped(queue)
+    queue.give_back(old, FIT, 0)
+    popped(queue)
+    assert queue.flush_leftover(301 * S) == (old,)
+    assert queue.give_back(new, FIT, 301 * S) is Place.BACKOFF
+    third = queue.add(2, shape(1), 301 * S)
+    assert popped(queue) is third
+    assert queue.flush_leftover(330 * S) == ()  # there was none
+    assert queue.give_back(third, FIT, 330 * S) is Place.UNSCHEDULABLE
+
+
+def test_a_node_no_longer_kept_is_told_to_pods_that_are_no_more_important() -> None:
+    queue = SchedulingQueue()
+    pods = [queue.add(i, shape(priority), 0) for i, priority in enumerate([3, 2, 1])]
+    for pod in pods:
+        popped(queue)
+        queue.give_back(pod, FIT, 0)
+    assert queue.happened(NominationGone(shape(2)), S, pod=9) == (pods[1], pods[2])
+    own = queue.add(4, EVEN, 0)
+    while popped(queue) is not own:
+        pass
+    queue.give_back(own, {"PodTopologySpread"}, 0)
+    assert queue.happened(NominationGone(EVEN), S, pod=9) == ()
+    assert queue.happened(NominationGone(EVEN), S, pod=4) == (own,)
 
 
 def test_gates_keep_a_pod_out_until_they_are_gone() -> None:
@@ -267,6 +298,14 @@ def room(**how: int) -> Mapping[str, int]:
         ("NodePorts", PORTS, PodRemoved(replace(OTHER, ports=(("10.0.0.1", "TCP", 80),))), True),
         ("NodePorts", PORTS, PodRemoved(replace(OTHER, ports=(("0.0.0.0", "UDP", 80),))), False),
         ("NodePorts", PORTS, NodeAdded(NODE), True),
+        ("NodePorts", PORTS, NominationGone(PORTS), True),
+        ("NodePorts", PORTS, NominationGone(OTHER), False),
+        ("NodeName", WANTS, NodeAdded(NODE), True),
+        ("NodeName", WANTS, changed(labels={}), False),
+        ("NodeResourcesFit", WANTS, NominationGone(OTHER), True),
+        ("PodTopologySpread", EVEN, NominationGone(EVEN), False),
+        ("PodTopologySpread", EVEN, NominationGone(EVEN, own=True), True),
+        ("InterPodAffinity", AWAY, NominationGone(WEB_POD), False),
         ("PodTopologySpread", EVEN, PodRemoved(WEB_POD), True),
         ("PodTopologySpread", EVEN, PodAdded(WEB_POD), True),
         ("PodTopologySpread", EVEN, PodAdded(OTHER), False),
@@ -299,3 +338,11 @@ def test_one_filter_that_says_yes_suffices_and_an_error_is_always_tried_again() 
     assert is_worth(WANTS, {"NodeAffinity", "NodeResourcesFit"}, PodRemoved(OTHER))
     assert not is_worth(WANTS, {"NodeAffinity", "TaintToleration"}, PodRemoved(OTHER))
     assert is_worth(WANTS, (), PodAdded(OTHER))
+
+
+def test_a_node_that_the_profile_keeps_everybody_off_is_no_news_to_node_affinity() -> None:
+    only_b = (NodeTerm((Requirement("zone", "In", ("b",)),)),)
+    assert not is_worth(ON_SSD, {"NodeAffinity"}, NodeAdded(NODE), only_b)
+    assert is_worth(ON_SSD, {"NodeAffinity"}, NodeAdded(replace(NODE, labels={"disk": "ssd", "zone": "b"})), only_b)
+    # As the real one: that a node now suits the profile is no news to a pod whose own wishes it met before.
+    assert not is_worth(ON_SSD, {"NodeAffinity"}, changed(labels={"disk": "ssd", "zone": "b"}), only_b)

@@ -21,7 +21,7 @@ from mlfn_sim.kube.objects import Effect, NodeSpec, PodShape, Taint
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.queue import QueueSettings
 from mlfn_sim.kube.reference import ReferenceEngine
-from mlfn_sim.kube.scheduler import KubeScheduler, SchedulerSettings
+from mlfn_sim.kube.scheduler import Call, KubeScheduler, SchedulerSettings
 from mlfn_sim.streams import Streams
 
 S = 1_000_000
@@ -166,7 +166,7 @@ def test_an_important_pod_ends_others_and_gets_their_node() -> None:
     # The victim ends after two calls of 2 ms and its 3 s; the place stays kept from the less important one.
     assert found.ended_us[1] == S + MS + 4 * MS + 3 * S
     assert found.cycle_us[found.cycle_pod == 2].tolist() == [S, found.ended_us[1]]
-    assert found.node[3] == found.node[1] if found.node[3] != NEVER else True
+    assert found.node[3] == found.node[1]
     assert found.bound_us[2] > found.ended_us[1]
 
 
@@ -177,6 +177,33 @@ def test_what_is_kept_for_one_pod_is_not_given_to_a_lesser_one() -> None:
     assert found.ended_us[0] > 6 * S
     assert found.node.tolist()[1:] == [0, NEVER]
     assert found.popped_us[2] == 2 * S
+
+
+def test_what_was_kept_for_a_pod_that_goes_is_tried_for_by_the_lesser_ones_at_once() -> None:
+    world = World([node("n0")], grace_us=30 * S).arrive(0, pod(300, 1)).arrive(S, pod(900, 10))
+    world.arrive(2 * S, pod(500, 0)).arrive(2 * S, pod(500, 11))
+    # The more important one ignores what is kept for the other, and takes the room; the other then preempts in vain.
+    found = world.at(5 * S, lambda: world.scheduler.delete(1)).run(20 * S)
+    assert found.assumed_us[3] == 2 * S + MS
+    assert found.node[2] == NEVER
+    world = World([node("n0")], grace_us=30 * S).arrive(0, pod(300, 1)).arrive(S, pod(900, 10))
+    found = world.arrive(2 * S, pod(500, 0)).at(5 * S, lambda: world.scheduler.delete(1)).run(20 * S)
+    assert found.cycle_us[found.cycle_pod == 2].tolist() == [2 * S, 5 * S]
+    assert found.node[2] == 0
+
+
+def test_calls_take_what_they_are_said_to_take() -> None:
+    asked = []
+
+    def calls(call: Call, number: int) -> int:
+        asked.append((call, number))
+        return {Call.BIND: 7 * MS, Call.STATUS: 5 * MS, Call.EVICT: 3 * MS}[call]
+
+    world = World([node("n0")], calls=calls, grace_us=lambda number: S + number)
+    found = world.arrive(0, pod(900, 1)).arrive(S, pod(900, 2)).run()
+    assert found.bound_us[0] == MS + 7 * MS
+    assert found.ended_us[0] == S + MS + 3 * MS + S
+    assert asked == [(Call.BIND, 0), (Call.EVICT, 1), (Call.STATUS, 1), (Call.BIND, 1)]
 
 
 def test_pods_that_never_preempt_do_not() -> None:

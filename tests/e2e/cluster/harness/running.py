@@ -220,6 +220,9 @@ class Cluster:
             f"--kubeconfig={pki}/kube-controller-manager.kubeconfig",
             "--bind-address=127.0.0.1",
             "--leader-elect=false",
+            # Its own 20 a second make 200 nodes without machines wait half a minute for the taint of new nodes to go.
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
             "--use-service-account-credentials=true",
             f"--root-ca-file={pki}/ca.crt",
             f"--service-account-private-key-file={pki}/serviceaccounts.key",
