@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from mlfn.settings.fields import SECTIONS
 from mlfn_local.status import FINDINGS as STATUS_FINDINGS
 from mlfn_runtime.metrics import METRICS
 from mlfn_runtime.settings import DoorSettings, ServerSettings
+from mlfn_sim.experiments.decisions_file import COLUMNS
+from mlfn_sim.experiments.figures import FIGURES
+from mlfn_sim.experiments.schema import rows, schema
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate.py: change the code, then run it. -->"
@@ -29,7 +33,7 @@ NOTE = "<!-- Written by docs/generate.py: change the code, then run it. -->"
 
 def main() -> None:
     """Write every page."""
-    for name, text in pages().items():
+    for name, text in {**pages(), "scenario.schema.json": scenario_schema()}.items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
 
 
@@ -41,9 +45,41 @@ def pages() -> dict[str, str]:
         "findings.md": findings(),
         "function-server-settings.md": server_settings(),
         "metrics.md": metrics(),
+        "scenario.md": scenario(),
         "settings.md": settings(),
     }
     return {name: "\n".join((NOTE, *lines)).rstrip() + "\n" for name, lines in made.items()}
+
+
+def scenario_schema() -> str:
+    """Return the JSON Schema of scenario files."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def scenario() -> Iterator[str]:
+    """Describe what a scenario of the simulator holds, and what a run of one gives."""
+    yield from ("# Scenarios of the simulator", "")
+    yield "A scenario is a YAML file for `mlfn sim run` and `mlfn sim explain`, or a Python file that defines"
+    yield "`SCENARIO` (or a function `scenario()`) out of the values of `mlfn_sim.experiments.scenario`, which have the"
+    yield "same names. Unknown keys and values that cannot be are refused with file and line. Editors can check a file"
+    yield "against the [JSON Schema](scenario.schema.json). Files that a scenario names lie beside it. How to begin:"
+    yield "[Your first simulation](../tutorial/first-simulation.md)."
+    yield from ("", "Only `name`, `cluster` and `workload` have to be there. A key with `[]` is one of a list.", "")
+    yield from ("| key | default | takes | meaning |", "| --- | --- | --- | --- |")
+    for key, default, takes, says in rows():
+        yield f"| `{key}` | {f'`{default}`' if default else ''} | {takes} | {says} |"
+    yield from ("", "## Figures", "")
+    yield "What a report tells, each as the mean over the seeds with the 95 % confidence interval of that mean. They"
+    yield "are about the time after `run.warm_up_s`, but for `waiting_at_end`, `scheduler_busy`, `failed_cycles`,"
+    yield "`image_hits`, `preempted` and `lost`, which are about the whole run. `-o json` prints them as `mlfn.run/v1`."
+    yield from ("", "| figure | unit | meaning |", "| --- | --- | --- |")
+    for name, (unit, says) in FIGURES.items():
+        yield f"| `{name}` | {unit} | {says} |"
+    yield from ("", "## Decisions", "")
+    yield "With `--out`, `decisions/seed-N.parquet` has a row for every scheduling cycle:"
+    yield from ("", "| column | meaning |", "| --- | --- |")
+    for name, says in COLUMNS.items():
+        yield f"| `{name}` | {says} |"
 
 
 def commands() -> Iterator[str]:

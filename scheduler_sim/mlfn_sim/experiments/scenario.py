@@ -73,8 +73,8 @@ class NodeEvent:
 class Failures:
     """Let nodes fail by chance, each on its own, and come back."""
 
-    mean_time_to_failure_s: float = _value(86_400.0, "Mean life of a node (exponential).", above=0)
-    mean_repair_s: float = _value(600.0, "Mean time until it is back, empty (exponential).", above=0)
+    mean_time_to_failure_s: float = _value(86_400.0, "Mean life of a node (exponential).", at_least=1)
+    mean_repair_s: float = _value(600.0, "Mean time until it is back, empty (exponential).", at_least=1)
 
 
 @dataclass(frozen=True, slots=True)

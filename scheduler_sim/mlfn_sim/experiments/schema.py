@@ -103,7 +103,7 @@ def _accepted(kind: Any, each: Field[Any]) -> str:
     if rule.get("quantity"):
         return "a quantity, as `500m` or `2Gi`"
     bounds = [
-        f"{word} {rule[name]:g}"
+        f"{word} {rule[name]:,}"
         for name, word in (("above", "more than"), ("at_least", "at least"), ("at_most", "at most"))
         if name in rule
     ]
