@@ -1,4 +1,4 @@
-"""What every test folder may use: real models that published packages carry."""
+"""What every test folder may use: scripts that are no package, and real models that published packages carry."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(scope="session")
+def load_script() -> Callable[[Path], ModuleType]:
+    """Return a function that imports a file which is in no package, once a run."""
+    return _load
+
+
 def _load(path: Path) -> ModuleType:
-    """Import a script of the repository that is no package."""
     name = f"_mlfn_{path.parent.name}_{path.stem}"
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, path)

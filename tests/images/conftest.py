@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,21 +19,10 @@ TESTS = Path(__file__).resolve().parent.parent
 IRIS = TESTS.parent / "examples" / "iris" / "model.onnx"
 
 
-def _load(path: Path) -> ModuleType:
-    name = f"_mlfn_{path.parent.name}_{path.stem}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 @pytest.fixture(scope="session")
-def parts() -> ModuleType:
+def parts(load_script: Callable[[Path], ModuleType]) -> ModuleType:
     """Return image_parts.py."""
-    return _load(Path(__file__).with_name("image_parts.py"))
+    return load_script(Path(__file__).with_name("image_parts.py"))
 
 
 @dataclass(frozen=True)
@@ -89,9 +76,9 @@ def make() -> Callable[..., BuiltImage]:
 
 
 @pytest.fixture(scope="session")
-def registry() -> Iterator[Any]:
+def registry(load_script: Callable[[Path], ModuleType]) -> Iterator[Any]:
     """Return a running registry that asks nobody for a name."""
-    running = _load(TESTS / "registry" / "running_registry.py")
+    running = load_script(TESTS / "registry" / "running_registry.py")
     if running.program() is None:
         pytest.skip("the tests need a real registry: apt-get install docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="mlfn-images-"))

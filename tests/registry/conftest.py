@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib.util
 import json
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,24 +17,18 @@ import pytest
 
 from mlfn.images.registry import Patience, Registry, RegistrySettings, connect
 
-
-def _load(name: str) -> ModuleType:
-    full = f"_mlfn_registry_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-running = _load("running_registry")
+HERE = Path(__file__).parent
 QUICK = Patience(attempts=6, first_s=0.02, longest_s=2.0)
 
 
 @pytest.fixture(scope="session")
-def start_registry() -> Iterator[Callable[..., Any]]:
+def running(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """Return running_registry.py."""
+    return load_script(HERE / "running_registry.py")
+
+
+@pytest.fixture(scope="session")
+def start_registry(running: ModuleType) -> Iterator[Callable[..., Any]]:
     """Return a function that starts a registry, which stops with the session."""
     if running.program() is None:
         pytest.skip("the tests need a real registry: apt-get install docker-registry")
@@ -76,7 +68,7 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def docker_login(home: Path) -> Callable[[str, str, str], Path]:
+def docker_login(running: ModuleType, home: Path) -> Callable[[str, str, str], Path]:
     """Return a function that writes what ``docker login HOST`` writes."""
 
     def login(host: str, user: str = running.USER, password: str = running.PASSWORD) -> Path:
@@ -105,16 +97,16 @@ def door(home: Path) -> Iterator[Callable[..., Registry]]:
 
 
 @pytest.fixture(scope="session")
-def meddling() -> Any:
+def meddling(load_script: Callable[[Path], ModuleType]) -> Any:
     """Return the class of proxies that cut and damage."""
-    return _load("meddling_proxy").MeddlingProxy
+    return load_script(HERE / "meddling_proxy.py").MeddlingProxy
 
 
 @pytest.fixture
-def issuer(tmp_path: Path) -> Iterator[Any]:
+def issuer(running: ModuleType, load_script: Callable[[Path], ModuleType], tmp_path: Path) -> Iterator[Any]:
     """Return a token server."""
     basic = "Basic " + base64.b64encode(f"{running.USER}:{running.PASSWORD}".encode()).decode()
-    one = _load("token_issuer").TokenIssuer(tmp_path, basic)
+    one = load_script(HERE / "token_issuer.py").TokenIssuer(tmp_path, basic)
     yield one
     one.stop()
 
@@ -134,21 +126,27 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return folder / "ca.pem", (folder / "chain.pem", folder / "key.pem")
 
 
+@pytest.fixture(scope="session")
+def small(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """Return small_registry.py."""
+    return load_script(HERE / "small_registry.py")
+
+
 @pytest.fixture
-def small_registry() -> Iterator[Any]:
+def small_registry(small: ModuleType) -> Iterator[Any]:
     """Return a registry of our own, whose knobs make it behave as others do."""
-    with _load("small_registry").SmallRegistry() as one:
+    with small.SmallRegistry() as one:
         yield one
 
 
 @pytest.fixture
-def start_small() -> Iterator[Callable[[], Any]]:
+def start_small(small: ModuleType) -> Iterator[Callable[[], Any]]:
     """Return a function that starts one more registry of our own."""
     with contextlib.ExitStack() as stack:
-        yield lambda: stack.enter_context(_load("small_registry").SmallRegistry())
+        yield lambda: stack.enter_context(small.SmallRegistry())
 
 
 @pytest.fixture(scope="session")
-def start_auth() -> Any:
+def start_auth(running: ModuleType) -> Any:
     """Return the class that says how a registry asks who is there."""
     return running.Auth

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,16 +13,9 @@ RUNNING = Path(__file__).parents[2] / "registry" / "running_registry.py"
 
 
 @pytest.fixture
-def start_registry() -> Iterator[Callable[[Path], Any]]:
+def start_registry(load_script: Callable[[Path], ModuleType]) -> Iterator[Callable[[Path], Any]]:
     """Return a function that starts a registry in a folder; it stops with the test."""
-    name = "_mlfn_registry_running_registry"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, RUNNING)
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    running = sys.modules[name]
+    running = load_script(RUNNING)
     assert running.program() is not None, "docker-registry is not installed: apt-get install docker-registry"
     started: list[Any] = []
 

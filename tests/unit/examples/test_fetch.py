@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import subprocess
 import sys
 import zipfile
@@ -18,15 +17,9 @@ MEMBER = "mlfn_test_model/data/model.onnx"
 
 
 @pytest.fixture(scope="module")
-def fetching(repository: Path) -> ModuleType:
+def fetching(repository: Path, load_script: Callable[[Path], ModuleType]) -> ModuleType:
     """Return examples/fetch.py as a module."""
-    spec = importlib.util.spec_from_file_location("fetching", repository / "examples" / "fetch.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["fetching"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script(repository / "examples" / "fetch.py")
 
 
 @pytest.fixture

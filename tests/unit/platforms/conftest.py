@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,31 +11,28 @@ import pytest
 
 from mlfn.platforms.kube.door import Cluster, connect
 
+HERE = Path(__file__).parent
 
-def _load(name: str) -> ModuleType:
-    full = f"_mlfn_platforms_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
+
+@pytest.fixture(scope="session")
+def api_server(load_script: Callable[[Path], ModuleType]) -> ModuleType:
+    """Return api_server.py."""
+    return load_script(HERE / "api_server.py")
 
 
 @pytest.fixture
-def api() -> Iterator[Any]:
+def api(api_server: ModuleType) -> Iterator[Any]:
     """Give a running API server."""
-    with _load("api_server").serving() as running:
+    with api_server.serving() as running:
         yield running
 
 
 @pytest.fixture
-def write_kubeconfig(tmp_path: Path) -> Callable[..., Path]:
+def write_kubeconfig(api_server: ModuleType, tmp_path: Path) -> Callable[..., Path]:
     """Give what writes a kubeconfig file for a server and contexts."""
 
     def write(server: str, *contexts: str) -> Path:
-        path: Path = _load("api_server").kubeconfig(tmp_path, server, *contexts)
+        path: Path = api_server.kubeconfig(tmp_path, server, *contexts)
         return path
 
     return write
@@ -50,6 +45,6 @@ def door(api: Any, write_kubeconfig: Callable[..., Path]) -> Cluster:
 
 
 @pytest.fixture
-def knative() -> Any:
+def knative(load_script: Callable[[Path], ModuleType]) -> Any:
     """Give an empty cluster with Knative on it."""
-    return _load("knative_in_memory").Cluster()
+    return load_script(HERE / "knative_in_memory.py").Cluster()
