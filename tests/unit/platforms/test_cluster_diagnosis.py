@@ -153,6 +153,15 @@ def test_a_pod_that_a_node_put_out_is_told() -> None:
     assert not found.conclusive
 
 
+def test_what_makes_waiting_vain_stands_before_what_ails_besides() -> None:
+    put_out = _pod(name="iris-abc-2", reason="Evicted", message="The node was low on resource: memory.")
+    newest = {**put_out, "metadata": {**put_out["metadata"], "creationTimestamp": T9}}
+    waiting = _container({"waiting": {"reason": "ImagePullBackOff", "message": "registry/iris: 404 Not Found"}})
+    found = diagnose([_replica_set(), newest, _pod(**waiting)], revision="iris-abc")
+    assert found.conclusive
+    assert [each.what for each in found.findings] == ["image-not-found", "evicted"]
+
+
 def test_a_policy_and_the_security_profile_are_named() -> None:
     for words in (
         'pods "x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true',

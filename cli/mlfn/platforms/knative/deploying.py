@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from mlfn.errors import Conflict, DeployFailed, InvalidInput, MlfnError, NotFound, TimedOut, Unreachable
 from mlfn.function import Deployed
@@ -29,7 +30,7 @@ from mlfn.platforms.knative.revisions import (
 from mlfn.platforms.knative.taking_back import Change, take_back
 from mlfn.platforms.knative.waiting import Awaited, wait_for_revision, wait_for_traffic
 from mlfn.platforms.kube.door import ClusterDoor
-from mlfn.platforms.kube.failing import Diagnose
+from mlfn.platforms.kube.failing import Diagnose, taken_back
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, REVISION, Object
 from mlfn.platforms.kube.records import is_managed
 
@@ -105,7 +106,10 @@ class Deploy:
             self._wait(change, "traffic")
             return self._current(change)
         except (DeployFailed, TimedOut, Unreachable) as error:
-            raise self._taken_back(change, before, error) from error
+            serves = f"{before} serves on" if before else f"nothing of {self._name} stays"
+            self._progress("taking it back")
+            undo = partial(take_back, self._door, change)
+            raise taken_back(error, undo, change=change.revision, serves=serves) from error
         except BaseException:
             # Ctrl-C, a conflict, a right that is missing, and whatever nobody thought of.
             take_back(self._door, change)
@@ -140,19 +144,6 @@ class Deploy:
 
     def _apply(self, thing: Object, base: Object | None) -> Object:
         return apply_over(self._door, thing, base, force=self._request.force)
-
-    def _taken_back(self, change: Change, before: str | None, error: MlfnError) -> MlfnError:
-        """Take the change back and return the error with what now serves."""
-        told = f"{change.revision} did not become ready: " if isinstance(error, DeployFailed) else ""
-        serves = f"{before} serves on" if before else f"nothing of {self._name} stays"
-        try:
-            self._progress("taking it back")
-            take_back(self._door, change)
-        except MlfnError as failure:
-            left = f"and {change.revision} could not be taken back: {failure.message}"
-            hints = (*error.hints, *failure.hints)
-            return type(error)(f"{told}{error.message}; {left}", hints=hints, details=error.details)
-        return type(error)(f"{told}{error.message}; {serves}", hints=error.hints, details=error.details)
 
     def _keep(self, service: Object, previous: str) -> None:
         """Keep the revision that served as a target of a rollback, and no more old ones than are of use."""

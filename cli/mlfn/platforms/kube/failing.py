@@ -23,7 +23,8 @@ def fail_on_cause(diagnose: Diagnose, sight: Sight, revision: str) -> None:
     """Raise DeployFailed with the cause when waiting on is in vain."""
     in_vain, findings = diagnose(sight, revision)
     if in_vain and findings:
-        raise DeployFailed(findings[0].message, hints=_fixes(findings), details=_rest(findings))
+        message = f"{revision} did not become ready: {findings[0].message}"
+        raise DeployFailed(message, hints=_fixes(findings), details=_rest(findings))
 
 
 def timed_out(what: str, findings: Sequence[Finding]) -> TimedOut:
@@ -33,12 +34,12 @@ def timed_out(what: str, findings: Sequence[Finding]) -> TimedOut:
     return TimedOut(f"{what}{suspected}", hints=hints, details=_rest(findings))
 
 
-def taken_back(error: MlfnError, undo: Callable[[], None], serves: str) -> MlfnError:
-    """Take a failed change back with ``undo`` and return the error with what now serves."""
+def taken_back(error: MlfnError, undo: Callable[[], None], *, change: str, serves: str) -> MlfnError:
+    """Take a failed change back with ``undo`` and return the error with what now serves; ``change`` names it."""
     try:
         undo()
     except MlfnError as failure:
-        left = f"and what was changed could not be taken back: {failure.message}"
+        left = f"and {change} could not be taken back: {failure.message}"
         return type(error)(f"{error.message}; {left}", hints=(*error.hints, *failure.hints), details=error.details)
     return type(error)(f"{error.message}; {serves}", hints=error.hints, details=error.details)
 

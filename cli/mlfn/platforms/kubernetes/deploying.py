@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from mlfn.errors import Conflict, DeployFailed, TimedOut, Unreachable
 from mlfn.platforms import Progress
@@ -78,7 +79,8 @@ class Change:
         except (DeployFailed, TimedOut, Unreachable) as error:
             serves = f"{previous} serves on" if previous else f"nothing of {_name(written)} stays"
             self.progress("taking it back")
-            raise taken_back(error, lambda: self._undo(written, live), serves) from error
+            undo = partial(self._undo, written, live)
+            raise taken_back(error, undo, change="what was changed", serves=serves) from error
         except BaseException:
             # A conflict, Ctrl-C, and whatever nobody thought of: what served before serves on.
             self._undo(written, live)

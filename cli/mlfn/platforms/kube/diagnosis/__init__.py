@@ -72,6 +72,8 @@ def diagnose(
     causes += route_causes(scene)
     if not causes and not scene.ready and (told := verdict(scene)) is not None:
         causes = [told]
+    # The cause of a failure is what makes waiting vain, not what ails besides.
+    causes.sort(key=lambda each: not each.conclusive)
     findings: dict[str, Finding] = {}
     for each in causes:
         findings.setdefault(each.finding.what, _named(each.finding, scene))
