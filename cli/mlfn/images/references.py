@@ -45,6 +45,12 @@ def parse_destination(text: str, name: str) -> ImageRef:
     trimmed = text.strip().rstrip("/")
     if "://" in trimmed:
         raise _invalid(text, repr(text), "a host without https://, such as registry.example.com/team")
+    before, colon, tag = trimmed.rpartition(":")
+    if colon and "/" in before:
+        raise InvalidInput(
+            f"image name {text!r}: a tag ({tag!r}) cannot be chosen; mlfn makes it of what is in the image",
+            hints=(f"-r {before}  # the image becomes {before}/{name}:…",),
+        )
     host, slash, path = trimmed.partition("/")
     if not _is_host(host) and not slash:
         raise _invalid(text, repr(text), "a host (with a dot or port, or localhost), as in registry.example.com/team")

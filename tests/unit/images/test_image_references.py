@@ -82,6 +82,14 @@ def test_what_is_no_destination_is_refused(text: str) -> None:
         parse_destination(text, "iris")
 
 
+def test_a_tag_in_a_destination_is_refused_with_the_destination_that_works() -> None:
+    for text in ("registry.example.com/team:v1", "localhost:5000/team/models:latest", "me/models:v1"):
+        with pytest.raises(InvalidInput, match="cannot be chosen") as told:
+            parse_destination(text, "iris")
+        works = told.value.hints[0].split()[1]
+        assert parse_destination(works, "iris").name.endswith(f"{works}/iris")
+
+
 @given(
     host=st.from_regex(r"[a-z]{1,8}\.[a-z]{2,5}(:[1-9][0-9]{0,3})?", fullmatch=True),
     path=st.lists(st.from_regex(r"[a-z0-9]{1,6}([._-][a-z0-9]{1,4})?", fullmatch=True), min_size=1, max_size=4),
