@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlfn.errors import MlfnError, NotFound
+from mlfn.errors import InvalidInput, MlfnError, NotFound
 from mlfn.function import FunctionSpec, ImageRef, ModelPackage, Traffic
 from mlfn.models import open_model
 from mlfn.platforms import DeployRequest
@@ -123,6 +123,24 @@ def test_visibility_is_a_label_of_the_service_alone(package: ModelPackage) -> No
     thing = made(package, visibility="cluster")
     assert thing["metadata"]["labels"][key] == "cluster-local"
     assert key not in thing["spec"]["template"]["metadata"]["labels"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "spec", "option"),
+    [
+        ("min-scale", "2", {"min_scale": 3}, "--min-scale"),
+        ("minScale", "2", {"min_scale": 3}, "--min-scale"),
+        ("target-utilization-percentage", "60", {"utilization": 0.5}, "--utilization"),
+        ("window", "90s", {"window_s": 120}, "--window"),
+    ],
+)
+def test_an_annotation_that_an_option_says_otherwise_is_refused(
+    key: str, value: str, spec: dict[str, Any], option: str, package: ModelPackage
+) -> None:
+    given = {f"autoscaling.knative.dev/{key}": value}
+    with pytest.raises(InvalidInput, match=f"{option} set the same, and differ"):
+        made(package, annotations=given, **spec)
+    assert template(made(package, annotations=given))[0][f"autoscaling.knative.dev/{key}"] == value
 
 
 def test_annotations_of_the_user_go_where_they_count(package: ModelPackage) -> None:

@@ -8,26 +8,45 @@ keeps to them.
 from __future__ import annotations
 
 import math
+import re
 
+from mlfn.errors import InvalidInput
 from mlfn.function import FunctionSpec, ImageRef
 from mlfn.platforms import DeployRequest
 from mlfn.platforms.kube.kinds import KNATIVE_SERVICE, Object
 from mlfn.platforms.kube.pods import READY_PATH, pod_spec
 from mlfn.platforms.kube.records import function_annotations, function_labels
 
-__all__ = ["LATEST", "VISIBILITY", "service"]
+__all__ = ["LATEST", "VISIBILITY", "refuse_given_twice", "service"]
 
 VISIBILITY = "networking.knative.dev/visibility"
 LATEST: Object = {"latestRevision": True, "percent": 100}
 """All requests to the newest revision that is ready."""
 _AUTOSCALING = "autoscaling.knative.dev/"
+_OPTIONS = {"target-utilization-percentage": "utilization"}
+"""Annotation -> option, where the names differ."""
 _OF_THE_ROUTE = ("networking.knative.dev/", "networking.internal.knative.dev/", "serving.knative.dev/rollout-duration")
 _OF_THE_REVISION = (_AUTOSCALING, "queue.sidecar.serving.knative.dev/", "serving.knative.dev/", "features.knative.dev/")
 
 
+def refuse_given_twice(spec: FunctionSpec) -> None:
+    """Raise InvalidInput for an annotation that an option of mlfn says otherwise: one of both would be ignored."""
+    ours = _autoscaling(spec)
+    for key, value in spec.annotations.items():
+        # Knative reads minScale as min-scale.
+        name = re.sub("[A-Z]", lambda capital: f"-{capital[0].lower()}", key)
+        if ours.get(name, value) != value:
+            option = _OPTIONS.get(name.removeprefix(_AUTOSCALING), name.removeprefix(_AUTOSCALING))
+            raise InvalidInput(
+                f"--annotation {key}={value} and --{option} set the same, and differ: {ours[name]}",
+                hints=(f"leave --annotation {key} out",),
+            )
+
+
 def service(request: DeployRequest) -> Object:
-    """Return the Knative Service that a deploy applies."""
+    """Return the Knative Service that a deploy applies. Raises InvalidInput for settings that contradict each other."""
     spec = request.spec
+    refuse_given_twice(spec)
     assert request.image is not None, "the delivery builds an image for a platform whose capabilities ask for one"
     ours = function_annotations(spec, request.package)
     labels = function_labels(spec)

@@ -15,7 +15,7 @@ from mlfn.function import Answer, Deployed, Finding, FunctionSpec, FunctionStatu
 from mlfn.platforms import Capabilities, DeployRequest, Planned, Progress
 from mlfn.platforms.knative.deploying import Deploy, check_ours, planned
 from mlfn.platforms.knative.keeping_warm import warm_status, warm_terms
-from mlfn.platforms.knative.manifests import service
+from mlfn.platforms.knative.manifests import refuse_given_twice, service
 from mlfn.platforms.knative.revisions import REVISION_LABEL, SERVICE_LABEL, is_ready, serving
 from mlfn.platforms.knative.routing import remove_service, set_traffic
 from mlfn.platforms.knative.scene import own, scene, service_in
@@ -171,6 +171,7 @@ class KnativePlatform:
 
     def _checked(self, spec: FunctionSpec) -> tuple[Finding, ...]:
         """Hold the settings against what the cluster allows. Raises InvalidInput with all that is wrong."""
+        refuse_given_twice(spec)
         found = check(spec, read(self._door, CHECKED))
         wrong = [each for each in found if each.severity is Severity.ERROR]
         if wrong:
