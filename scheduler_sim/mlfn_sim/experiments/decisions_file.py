@@ -43,7 +43,7 @@ def write_decisions(simulation: Simulation, path: Path) -> None:
     except ImportError as error:
         raise NeedsExtra("a file of decisions needs pyarrow, which is not installed") from error
     table = pa.table(_columns(simulation, pa))
-    with written_aside(path, pa.ArrowException) as aside, aside.open("xb") as sink:
+    with written_aside(path, (pa.ArrowException,)) as aside, aside.open("xb") as sink:
         pq.write_table(table, sink, compression="zstd")
 
 

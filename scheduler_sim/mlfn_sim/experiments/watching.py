@@ -154,9 +154,9 @@ class Decisions:
         hit = -1
         if decision.chosen < 0:
             self.unplaced.update(rejected.keys())
-        elif shape.images:
+        elif images := [image for image in shape.images if not image.startswith(":")]:  # a container may name none
             there = self.engine().catalog.nodes[decision.chosen].images
-            hit = int(all(image in there for image in shape.images))
+            hit = int(all(image in there for image in images))
         self.image.append(hit)
         self.length_us.append(self._length_us(cycle))
         return self.length_us[-1]

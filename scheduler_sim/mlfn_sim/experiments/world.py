@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -125,7 +126,9 @@ def _shape(function: Function, name: str) -> PodShape:
     requests = {"cpu": function.cpu, "memory": function.memory, **function.resources}
     if function.gpus:
         requests[GPU] = str(function.gpus)
-    container = {"name": "function", "resources": {"requests": requests}, "image": function.image}
+    container: dict[str, Any] = {"name": "function", "resources": {"requests": requests}}
+    if function.image:
+        container["image"] = function.image
     labels = {**function.labels, "app": name}
     spec = {"containers": [container], "priority": function.priority, **function.constraints}
     services = (("default", {"app": name}),) if function.service else ()

@@ -55,7 +55,7 @@ def explain(source: Path, picture: Path | None, output: Format, **asked: Any) ->
     is_scenario = source.suffix in (".yaml", ".yml", ".py")
     _refuse_others(asked, ("alone", "profile", "scheduler") if is_scenario else ("seed", "attempt", "engine"))
     question = Question(asked["pod"], asked["node"], asked["top"], asked["alone"])
-    with scenario_refusals(), refusals():
+    with refusals(), scenario_refusals():
         explanation = (_of_scenario if is_scenario else _of_cluster)(source, question, asked)
         if picture:
             from mlfn_sim.explaining.picture import draw

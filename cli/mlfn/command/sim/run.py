@@ -52,7 +52,7 @@ def run(scenario: Path, out: Path | None, output: Format, **how: Any) -> None:
     """
     import mlfn_sim.experiments.report
 
-    with scenario_refusals(), refusals():
+    with refusals(), scenario_refusals():
         asked = scenario_with(scenario, **{name: how[name] for name in ("engine", "seeds", "policy")})
         report = mlfn_sim.experiments.report.run(asked, scenario, out=out, where=where(how, None), progress=say)
         if out:
