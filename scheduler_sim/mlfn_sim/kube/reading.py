@@ -42,6 +42,10 @@ _NOTHING = Requirement("", "Exists", ())
 _NOWHERE = frozenset(("",))
 """No namespace is called so."""
 _MOST = 2**31 - 1
+_MOST_ALLOCATABLE = 2**52
+"""Whole units (cpu: thousandths): what is left of 64 bits is for sums, and for a hundred times the free part."""
+_TOO_MUCH = 2 * _MOST_ALLOCATABLE
+"""Pods may ask more than this; no node has it either way."""
 
 
 def pairs_selector(labels: Mapping[str, str]) -> Selector:
@@ -119,6 +123,9 @@ class Reader:
         allocatable = self._amounts(self._mapping(status, "allocatable"), "status.allocatable")
         if not allocatable:
             self._fail("has no status.allocatable")
+        for name, amount in allocatable.items():
+            if amount > _MOST_ALLOCATABLE:
+                self._fail(f"has status.allocatable.{name} = {amount}; expected at most {_MOST_ALLOCATABLE}")
         images: dict[str, int] = {}
         for image in self._list(status, "images"):
             size = self._whole(image, "sizeBytes", 0, most=2**62)
@@ -150,9 +157,9 @@ class Reader:
         shape = PodShape(
             namespace=namespace,
             labels=tuple(sorted(labels.items())),
-            requests=tuple(sorted((name, amount) for name, amount in requests.items() if amount > 0)),
-            assumed_cpu=assumed["cpu"],
-            assumed_memory=assumed["memory"],
+            requests=tuple(sorted((name, min(amount, _TOO_MUCH)) for name, amount in requests.items() if amount > 0)),
+            assumed_cpu=min(assumed["cpu"], _TOO_MUCH),
+            assumed_memory=min(assumed["memory"], _TOO_MUCH),
             node_selector=pairs_selector(self._texts_by_name(spec, "nodeSelector")).requirements,
             node_terms=terms,
             preferred_nodes=preferred,
