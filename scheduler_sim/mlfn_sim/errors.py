@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 __all__ = ["Interrupted", "NeedsExtra", "NoCluster", "NotWritten", "RecordingError", "UnknownPolicy", "WorkerDied"]
 
 
@@ -22,7 +24,15 @@ class NotWritten(Exception):
 
 
 class UnknownPolicy(Exception):
-    """A placement policy is not there or is not one; the message says what is expected."""
+    """A placement policy is not there or is not one; the message says what is expected.
+
+    ``name`` is the one that is not known, ``known`` those that are; both empty when it is something else.
+    """
+
+    def __init__(self, message: str, name: str = "", known: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.name = name
+        self.known = tuple(known)
 
 
 class WorkerDied(Exception):

@@ -27,18 +27,22 @@ AGREES_WITHIN = 0.5
 """Points of allocation."""
 _EVERY = 10
 
-Published = Mapping[tuple[str, str], Sequence[float]]
-"""(workload, policy as published) -> mean over the published seeds at each percent."""
+Published = Mapping[tuple[str, str, int], Sequence[float]]
+"""(workload, policy as published, seed) -> percent of the GPUs in use at each percent."""
+_ROUNDED = 0.011
+"""Two numbers of two digits that are this near differ by rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Hold our mean over the seeds less the published mean, every ten percent."""
+    """Hold our mean over the seeds less the mean over the published runs with these seeds, every ten percent."""
 
     workload: str
     policy: str
     seeds: int
     points: Mapping[int, float]
+    same: int
+    """Runs that equal the published one with their seed, at every percent."""
 
     @property
     def largest(self) -> float:
@@ -52,34 +56,49 @@ class Difference:
 
 
 def read_published(path: Path) -> Published:
-    """Return the published means."""
-    sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0] * STEPS)
-    counts: dict[tuple[str, str], int] = defaultdict(int)
+    """Return the published curves."""
+    curves = {}
     try:
         with gzip.open(path, "rt", newline="") as file:
             for row in csv.DictReader(file):
-                key = (row["workload"].removeprefix("openb_pod_list_"), row["sc_policy"])
-                counts[key] += 1
-                for percent in range(STEPS):
-                    sums[key][percent] += float(row[str(percent)])
-    except (OSError, EOFError, UnicodeDecodeError, KeyError, ValueError) as error:
+                workload = row["workload"].removeprefix("openb_pod_list_")
+                curves[workload, row["sc_policy"], int(row["seed"])] = [float(row[str(at)]) for at in range(STEPS)]
+    except (OSError, EOFError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"{path}: {error!r}; expected the published curves") from error
-    return {key: [value / counts[key] for value in values] for key, values in sums.items()}
+    return curves
 
 
 def differences(curves: Iterable[Curve], published: Published) -> list[Difference]:
-    """Return how far the runs are from the published ones, for every workload and policy that was published."""
+    """Return how far the runs are from the published ones, for every workload and policy that was published.
+
+    Seeds that were not published stand against the mean over all that were.
+    """
     groups: dict[tuple[str, str], list[Curve]] = defaultdict(list)
     for curve in curves:
-        groups[curve.run.workload, curve.run.policy].append(curve)
+        groups[curve.workload, curve.policy].append(curve)
+    theirs: dict[tuple[str, str], dict[int, Sequence[float]]] = defaultdict(dict)
+    for (workload, name, seed), values in published.items():
+        theirs[workload, name][seed] = values
     found = []
     for (workload, policy), group in groups.items():
-        theirs = published.get((workload, NAMES.get(policy, "")))
-        if theirs is None:
-            continue
-        points = {}
-        for percent in range(0, STEPS, _EVERY):
-            ours = sum(curve.allocation[percent] for curve in group) / len(group)
-            points[percent] = round(ours - theirs[percent], 2)
-        found.append(Difference(workload, policy, len(group), points))
+        known = theirs.get((workload, NAMES.get(policy, "")))
+        if known:
+            found.append(_difference(group, known))
     return found
+
+
+def _difference(group: Sequence[Curve], known: Mapping[int, Sequence[float]]) -> Difference:
+    """Return how far the runs of a workload and policy are from the published ones, by seed."""
+    against = [known[curve.seed] for curve in group if curve.seed in known]
+    if len(against) < len(group):
+        against = list(known.values())
+    points = {}
+    for at in range(0, STEPS, _EVERY):
+        mean = sum(curve.allocation[at] for curve in group) / len(group)
+        points[at] = round(mean - sum(values[at] for values in against) / len(against), 2)
+    same = sum(_same(curve.allocation, known[curve.seed]) for curve in group if curve.seed in known)
+    return Difference(group[0].workload, group[0].policy, len(group), points, same)
+
+
+def _same(ours: Sequence[float], theirs: Sequence[float]) -> bool:
+    return all(abs(a - b) <= _ROUNDED for a, b in zip(ours, theirs, strict=True))

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlfn_policies.place import WHOLE, Pod, Policy
-from mlfn_sim.openb.trace import Models, read_hosts, read_pods
-from mlfn_sim.openb.workload import arrivals, typical_pods
+from mlfn_policies.place import WHOLE, Pod
+from mlfn_sim.kube.hashing import decision_hash
+from mlfn_sim.openb.trace import Models, digest, read_hosts, read_pods
+from mlfn_sim.openb.workload import drawn, typical_pods
 from mlfn_sim.placement.cluster import Host, columns, fresh_known, fresh_outcome, shapes_of, shares
 from mlfn_sim.placement.kernel import DRAWS, Events, Ints, Shapes
 from mlfn_sim.placement.names import policy_named
-from mlfn_sim.placement.programs import program
+from mlfn_sim.placement.programs import fingerprint, program
 from mlfn_sim.streams import Streams
+from mlfn_sim.sweeps import Where, sweep
 
 __all__ = ["FIRST_SEED", "STEPS", "Curve", "Run", "Study", "run_one", "study"]
 
@@ -31,36 +29,50 @@ FIRST_SEED = 42
 """The published runs have the seeds 42 to 51."""
 STEPS = 131
 """Percent of the cluster's GPUs asked for, 0 to 130."""
+_Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Name one run."""
+    """Ask for one run."""
 
     workload: str
     policy: str
     seed: int
+    folder: Path
+    """Where the trace is."""
+    fast: bool = True
+    """Whether to compile the policy."""
+    inputs: str = ""
+    """Digest of the trace's files and of the policy's code: a result that is kept was made from them."""
+
+    @property
+    def key(self) -> str:
+        """Name the run."""
+        return f"{self.workload},{self.policy},{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Say where the trace is and how to run."""
+    """Say which runs, and where the trace is."""
 
     folder: Path
+    workloads: Sequence[str]
+    policies: Sequence[str]
+    seeds: int = 10
     fast: bool = True
-    """Whether to compile the policies."""
-    jobs: int | None = None
-    """Processes; None: one for each core."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """Hold what one run gave at each percent of arrival."""
 
-    run: Run
-    allocation: tuple[float, ...]
+    workload: str
+    policy: str
+    seed: int
+    allocation: Sequence[float]
     """Percent of the cluster's GPUs in use."""
-    fragmentation: tuple[float, ...]
+    fragmentation: Sequence[float]
     """Percent of them that is free but of no use to typical pods."""
     placed: int
     refused: int
@@ -90,80 +102,66 @@ def _work(folder: Path, workload: str) -> _Work:
     return _Work(hosts, sum(host.gpus for host in hosts), pods, shapes, which, typical_pods(pods))
 
 
-def run_one(run: Run, policy: Policy, folder: Path, *, fast: bool = True) -> Curve:
-    """Run one workload under one policy with one seed."""
-    work = _work(folder, run.workload)
-    streams = Streams(run.seed)
-    order = arrivals(work.pods, work.gpus * WHOLE, streams.stream("arrivals"))
-    hosts = [work.hosts[i] for i in streams.stream("nodes").permutation(len(work.hosts))]
-    ready = program(policy, fast=fast)
-    draws = streams.stream("ties").random((len(order), DRAWS))
-    draws[:, 0] = 0.0  # the first of equals, of nodes in random order: how the authors' scheduler breaks ties
-    events = Events(work.which[order], np.full(len(order), -1, dtype=np.int64), draws)
-    known = fresh_known(len(work.shapes.columns), len(hosts), len(order))
-    outcome = fresh_outcome(len(order))
-    began = time.perf_counter()
-    ready.run(work.shapes, events, columns(hosts, shares(work.typical)), known, outcome)
-    seconds = time.perf_counter() - began
-    arrived = np.cumsum([work.pods[i].gpus * work.pods[i].milli for i in order])
-    capacity = work.gpus * WHOLE
-    step = np.round(arrived / capacity * 100.0)
-    placed = int(np.count_nonzero(outcome.node >= 0))
-    return Curve(
-        run,
-        _by_step(step, np.round(outcome.used / capacity * 100.0, 2)),
-        _by_step(step, outcome.fragments / capacity * 100.0),
-        placed,
-        len(order) - placed,
-        seconds,
-        _hash(outcome.node),
-    )
+def study(plan: Study, where: Where, told: _Told, progress: _Told) -> list[Curve]:
+    """Return the curve of every run: by workload, then policy, then seed. ``told`` hears what one should know.
 
-
-def _hash(nodes: Ints) -> str:
-    """Return the digest of (step, node) pairs that every engine prints."""
-    pairs = np.stack([np.arange(len(nodes), dtype="<i8"), nodes.astype("<i8")], axis=1)
-    return hashlib.blake2b(pairs.tobytes(), digest_size=8).hexdigest()
-
-
-def study(plan: Study, runs: Sequence[Run], told: Callable[[str], None]) -> Iterator[Curve]:
-    """Yield the curve of every run, in order; runs are spread over processes. ``told`` hears of what takes long."""
-    policies = {run.policy: policy_named(run.policy) for run in runs}
-    for name, policy in policies.items():
-        if plan.fast:
-            told(f"preparing {name}")
-            ready = program(policy)
-            if ready.fallback:
-                told(f"{name} runs uncompiled: {ready.fallback}")
-    for workload in {run.workload: None for run in runs}:
+    Raises RecordingError for a trace, UnknownPolicy for a policy, and what :func:`~mlfn_sim.sweeps.sweep` raises.
+    """
+    traces = {}
+    for workload in plan.workloads:  # a broken file is told now, not when its turn comes
         _work(plan.folder, workload)
-    jobs = min(plan.jobs or os.cpu_count() or 1, len(runs))
-    if jobs == 1:
-        for run in runs:
-            yield run_one(run, policies[run.policy], plan.folder, fast=plan.fast)
-        return
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_same_path, initargs=(sys.path,)
-    ) as pool:
-        yield from pool.map(_named_run, runs, [plan] * len(runs))
+        traces[workload] = digest(plan.folder, workload)
+    codes = {}
+    for name in plan.policies:
+        progress(f"preparing {name}")
+        policy = policy_named(name)
+        codes[name] = fingerprint(policy)
+        ready = program(policy, fast=plan.fast)  # compiled once for all processes
+        if ready.fallback:
+            told(f"{name} runs as it stands, not compiled: {ready.fallback}")
+    runs = [
+        Run(workload, policy, FIRST_SEED + k, plan.folder, plan.fast, f"{traces[workload]} {codes[policy]}")
+        for workload in plan.workloads
+        for policy in plan.policies
+        for k in range(plan.seeds)
+    ]
+    documents = sweep(runs, run_one, where=where, progress=progress)
+    return [Curve(run.workload, run.policy, run.seed, **said) for run, said in zip(runs, documents, strict=True)]
 
 
-def _same_path(path: list[str]) -> None:
-    """Import policies from where the first process does."""
-    sys.path[:] = path
+def run_one(run: Run) -> Mapping[str, Any]:
+    """Return the fields of a run's curve."""
+    work = _work(run.folder, run.workload)
+    seed = drawn(work.pods, len(work.hosts), work.gpus * WHOLE, run.seed)
+    ready = program(policy_named(run.policy), fast=run.fast)
+    draws = Streams(run.seed).stream("ties").random((len(seed.pods), DRAWS))
+    draws[:, 0] = 0.0  # of equals the first, in the seed's order of nodes: how the authors' scheduler breaks ties
+    events = Events(work.which[seed.pods], np.full(len(seed.pods), -1, dtype=np.int64), draws)
+    known = fresh_known(len(work.shapes.columns), len(work.hosts), len(seed.pods))
+    outcome = fresh_outcome(len(seed.pods))
+    nodes = columns([work.hosts[i] for i in seed.nodes], shares(work.typical))
+    began = time.perf_counter()
+    ready.run(work.shapes, events, nodes, known, outcome)
+    seconds = time.perf_counter() - began
+    asked = np.cumsum([work.pods[i].gpus * work.pods[i].milli for i in seed.pods])
+    percent = work.gpus * WHOLE / 100
+    step = np.round(asked / percent)
+    placed = int(np.count_nonzero(outcome.node >= 0))
+    return {
+        "allocation": _by_step(step, np.round(outcome.used / percent, 2)),
+        "fragmentation": _by_step(step, outcome.fragments / percent),
+        "placed": placed,
+        "refused": len(seed.pods) - placed,
+        "seconds": round(seconds, 4),
+        "decision_hash": decision_hash(outcome.node),
+    }
 
 
-def _named_run(run: Run, plan: Study) -> Curve:
-    return run_one(run, policy_named(run.policy), plan.folder, fast=plan.fast)
-
-
-def _by_step(step: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Return the mean of the values at each percent; where none fell on one, of those within a percent of it."""
-    means = []
+def _by_step(step: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> list[float]:
+    """Return the mean of the values at each percent; where none is, of those within a percent; else the last."""
+    means: list[float] = []
     for percent in range(STEPS):
-        for within in (0, 1):
-            near = values[np.abs(step - percent) <= within]
-            if len(near):
-                means.append(round(float(near.mean()), 2))
-                break
-    return tuple(means)
+        off = np.abs(step - percent)
+        near = values[off == 0] if (off == 0).any() else values[off <= 1]
+        means.append(round(float(near.mean()), 2) if len(near) else means[-1] if means else 0.0)
+    return means

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from mlfn_policies.place import WHOLE, Pod
@@ -12,7 +14,7 @@ from mlfn_policies.place_openwhisk import function_hash
 from mlfn_sim.errors import RecordingError
 from mlfn_sim.placement.cluster import Host
 
-__all__ = ["WORKLOADS", "Models", "pods_in", "read_hosts", "read_pods"]
+__all__ = ["WORKLOADS", "Models", "digest", "pods_in", "read_hosts", "read_pods"]
 
 WORKLOADS = (
     "default", "cpu050", "cpu100", "cpu200", "cpu250", "gpushare40", "gpushare60", "gpushare80", "gpushare100",
@@ -22,6 +24,8 @@ WORKLOADS = (
 model, or that take several."""
 _NODES = "openb_node_list_gpu_node.csv"
 _PODS = "openb_pod_list_{}.csv"
+_TIMES = ("creation_time", "scheduled_time", "deletion_time")
+"""In the order in which they come."""
 
 
 class Models:
@@ -56,14 +60,23 @@ def read_pods(folder: Path, workload: str, models: Models) -> list[Pod]:
     return pods_in(_found(folder, _PODS.format(workload)), models)
 
 
+def digest(folder: Path, workload: str) -> str:
+    """Return a digest of the files of a workload."""
+    found = hashlib.blake2b(digest_size=8)
+    for name in (_NODES, _PODS.format(workload)):
+        found.update(_found(folder, name).read_bytes())
+    return found.hexdigest()
+
+
 def pods_in(path: Path, models: Models) -> list[Pod]:
-    """Return the pods of one file by name."""
+    """Return the pods of one file by name. The order of its lines says nothing: a seed puts the pods into its own."""
     named: dict[str, Pod] = {}
     for place, row in _rows(path, ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")):
         number = _number(place, row)
         gpus, milli = number("num_gpu"), number("gpu_milli")
         if milli > WHOLE or (gpus > 0 and milli == 0) or (gpus > 1 and milli < WHOLE):
             raise RecordingError(f"{place}: {gpus} GPUs of {milli} thousandths; expected a share of one, or whole ones")
+        _check_times(place, row)
         if row["name"] in named:
             raise RecordingError(f"{place}: name is {row['name']!r}, which an earlier line has; expected another")
         named[row["name"]] = Pod(
@@ -75,6 +88,15 @@ def pods_in(path: Path, models: Models) -> list[Pod]:
         )
     # A function is what asks for the same: the trace names no functions, OpenWhisk's hash needs one.
     return [pod._replace(function=function_hash("openb", f"openb/{tuple(pod)}")) for _, pod in sorted(named.items())]
+
+
+def _check_times(place: str, row: Mapping[str, str]) -> None:
+    """Refuse times that cannot be; files without times, and pods that were never scheduled, are all right."""
+    number = _number(place, row)
+    times = {name: number(name) for name in _TIMES if row.get(name)}
+    for (earlier, first), (later, second) in pairwise(times.items()):
+        if second < first:
+            raise RecordingError(f"{place}: {later} is {second}; expected {earlier} ({first}) or later")
 
 
 def _found(folder: Path, name: str) -> Path:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
+import traceback
 import types
 from collections.abc import Mapping
 
@@ -42,25 +41,32 @@ def policy_named(name: str) -> Policy:
     """
     where = BUILT_IN.get(name, name)
     module_name, _, attribute = where.partition(":")
-    if ":" not in where and "." not in where and not _importable(where):
-        raise UnknownPolicy(f"policy is {name!r}; expected one of {', '.join(BUILT_IN)}, or module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise UnknownPolicy(
-            f"policy {name}: importing {module_name} failed: {type(error).__name__}: {error}"
-        ) from error
+    module = _imported(name, module_name)
     found = getattr(module, attribute, None) if attribute else module
     if found is None:
-        raise UnknownPolicy(f"policy {name}: {module_name} has no {attribute!r}; expected a policy of that name")
+        there = sorted(each for each, value in vars(module).items() if isinstance(value, Policy | types.FunctionType))
+        raise UnknownPolicy(
+            f"policy {name}: {module.__name__} has no {attribute!r}; expected a policy", attribute, there
+        )
     return _policy(name, module, found)
 
 
-def _importable(module: str) -> bool:
+def _imported(name: str, module_name: str) -> types.ModuleType:
+    """Return a policy's module; when that fails, tell what was missing or raised, and where."""
     try:
-        return module in sys.modules or importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if not module_name or module_name == missing or module_name.startswith(f"{missing}."):
+            expected = f"expected one of {', '.join(BUILT_IN)}, or module:name of a module here or installed"
+            raise UnknownPolicy(f"policy is {name!r}; {expected}", name, BUILT_IN) from error
+        raise UnknownPolicy(f"policy {name}: {module_name} imports {missing}, which is not there") from error
+    except SyntaxError as error:
+        raise UnknownPolicy(f"policy {name}: {error.filename}:{error.lineno}: is not Python: {error.msg}") from error
+    except Exception as error:  # somebody's module, which may raise anything: it is told with its place
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        told = f"{type(error).__name__}: {error}"
+        raise UnknownPolicy(f"policy {name}: {last.filename}:{last.lineno}: importing failed: {told}") from error
 
 
 def _policy(name: str, module: types.ModuleType, found: object) -> Policy:
@@ -74,8 +80,12 @@ def _policy(name: str, module: types.ModuleType, found: object) -> Policy:
         if function is None and part in ("choose", "device"):
             continue
         if not isinstance(function, types.FunctionType):
-            raise UnknownPolicy(f"policy {name}: {part} is {function!r}; expected a plain function")
+            raise UnknownPolicy(f"policy {name}: {part} is {_told(function)}; expected a plain function")
     return policy
+
+
+def _told(found: object) -> str:
+    return "not defined" if found is None else repr(found)
 
 
 def _gathered(home: object) -> Policy:

@@ -15,7 +15,7 @@ from typing import Any
 from mlfn_policies.place import Policy
 from mlfn_sim.placement import kernel
 
-__all__ = ["Program", "program"]
+__all__ = ["Program", "fingerprint", "program"]
 
 _PROGRAMS: dict[tuple[str, bool], Program] = {}
 
@@ -37,6 +37,11 @@ def program(policy: Policy, *, fast: bool = True) -> Program:
     if key not in _PROGRAMS:
         _PROGRAMS[key] = _compiled(bound, key[0]) if fast else Program(_rebound(bound, "plain", None), compiled=False)
     return _PROGRAMS[key]
+
+
+def fingerprint(policy: Policy) -> str:
+    """Return a digest of all code that a policy and the kernel around it reach."""
+    return _fingerprint(_bound(policy))
 
 
 def _bound(policy: Policy) -> dict[str, types.FunctionType]:
@@ -113,13 +118,13 @@ def _rebound(bound: dict[str, types.FunctionType], mark: str, wrap: Callable[[An
     return rebuilt(_plain("run", kernel.run))
 
 
-def _compiled(bound: dict[str, types.FunctionType], fingerprint: str) -> Program:
+def _compiled(bound: dict[str, types.FunctionType], mark: str) -> Program:
     plain = Program(_rebound(bound, "plain", None), compiled=False)
     try:
         import numba
     except ImportError:
         return Program(plain.run, compiled=False, fallback="numba is not installed: pip install 'mlfn[sim]'")
-    inner = _rebound(bound, fingerprint, numba.njit(error_model="numpy"))
+    inner = _rebound(bound, mark, numba.njit(error_model="numpy"))
     fast = numba.njit(cache=True, error_model="numpy")(inner)
     try:
         from mlfn_sim.placement.cluster import smallest

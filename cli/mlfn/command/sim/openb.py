@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlfn.command.options import output_option
-from mlfn.command.output import Format, print_data, say, table
+from mlfn.command.output import Format, print_data, say, stages, table
 from mlfn.command.sim.refusals import refusals
+from mlfn.command.sim.spreading import spread_options, where
 from mlfn.errors import InvalidInput
 from mlfn.nearest import did_you_mean
 
@@ -42,8 +43,14 @@ _DEFAULT = ("random", "dot-product", "gpu-clustering", "gpu-packing", "best-fit"
     show_envvar=True,
     help="Folder with the trace.  [default: examples/openb]",
 )
-@click.option("--jobs", type=click.IntRange(1), show_envvar=True, help="Processes.  [default: one for each core]")
 @click.option("--plain", is_flag=True, help="Run the policies as they stand, without compiling them.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    show_envvar=True,
+    help="Folder for report.html, report.json, plots, and the runs that are done.  [default: nothing is written]",
+)
+@spread_options
 @output_option(Format.TABLE, Format.JSON, Format.YAML)
 def openb(
     workloads: tuple[str, ...],
@@ -56,14 +63,17 @@ def openb(
     """Fill a cluster of 6,212 GPUs until 130 % of them are asked for, and tell how many get used.
 
     The trace is that of a production cluster, the policies and the measure of fragmentation are those of the study that
-    published it (USENIX ATC 2023); where its curves are known, the difference is told.
+    published it (USENIX ATC 2023); where its curves are known, the difference is told, and how many runs equal the
+    published one with their seed. With --out, a study that was broken off goes on where it was.
 
     \b
     Examples:
       mlfn sim openb --workload default --policy fgd --seeds 1
       mlfn sim openb --policy fgd --policy my_policies:tightest -o json
+      mlfn sim openb --out study
     """
-    from mlfn_sim.openb.study import FIRST_SEED, Run, Study, study
+    from mlfn_sim.openb.report import HEADS, Report, write_report
+    from mlfn_sim.openb.study import Study, study
     from mlfn_sim.openb.trace import WORKLOADS
 
     for workload in workloads:
@@ -71,27 +81,26 @@ def openb(
             expected = f"expected one of {', '.join(WORKLOADS)}"
             raise InvalidInput(f"workload is {workload!r}; {expected}", hints=did_you_mean(workload, WORKLOADS))
     names = [_our_name(policy) for policy in policies or _DEFAULT]
-    runs = [
-        Run(workload, policy, FIRST_SEED + k)
-        for workload in workloads or WORKLOADS
-        for policy in names
-        for k in range(seeds)
-    ]
-    folder = data or _trace()
+    folder, out = (data or _trace()).resolve(), how["out"]
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # a policy of one's own lies where one works
-    curves: list[Curve] = []
-    with refusals():
-        for curve in study(Study(folder, fast=not how["plain"], jobs=how["jobs"]), runs, say):
-            curves.append(curve)
-            run = curve.run
-            if len(curves) % seeds == 0:
-                say(f"{len(curves)} of {len(runs)} runs: {run.workload}, {run.policy}")
-        agreement = _agreement(folder, curves)
+    plan = Study(folder, _once(workloads or WORKLOADS), _once(names), seeds, fast=not how["plain"])
+    with refusals(), stages() as progress:
+        curves = study(plan, where(how, out / "runs" if out else None), say, progress)
+        report = Report(curves, _published(folder, curves))
+        if out:
+            write_report(report, out)
     if output.is_data:
-        print_data(_as_json(curves, agreement), output)
+        print_data(report.as_json(), output)
     else:
-        _print_table(curves, agreement)
+        print(table(tuple(head.upper() for head in HEADS), report.rows()))
+    if out:
+        say(f"{out / 'report.html'} shows it")
+
+
+def _once(names: Iterable[str]) -> tuple[str, ...]:
+    """Return names in their order, each once."""
+    return tuple(dict.fromkeys(names))
 
 
 def _our_name(policy: str) -> str:
@@ -117,56 +126,8 @@ def _trace() -> Path:
     )
 
 
-def _agreement(folder: Path, curves: Iterable[Curve]) -> list[Difference]:
+def _published(folder: Path, curves: Iterable[Curve]) -> list[Difference]:
     from mlfn_sim.openb.published import differences, read_published
 
     path = folder / "published" / "analysis_allo_discrete.csv.gz"
     return differences(curves, read_published(path)) if path.exists() else []
-
-
-def _as_json(curves: Iterable[Curve], agreement: Iterable[Difference]) -> dict[str, Any]:
-    return {
-        "schema": "mlfn.openb/v1",
-        "runs": [
-            {
-                "workload": curve.run.workload,
-                "policy": curve.run.policy,
-                "seed": curve.run.seed,
-                "placed": curve.placed,
-                "refused": curve.refused,
-                "seconds": round(curve.seconds, 4),
-                "decision_hash": curve.decision_hash,
-                "allocation": {str(percent): value for percent, value in enumerate(curve.allocation)},
-                "fragmentation": {str(percent): value for percent, value in enumerate(curve.fragmentation)},
-            }
-            for curve in curves
-        ],
-        "agreement": [
-            {
-                "workload": each.workload,
-                "policy": each.policy,
-                "seeds": each.seeds,
-                "largest_difference": each.largest,
-                "agrees": each.agrees,
-                "differences": {str(percent): value for percent, value in each.points.items()},
-            }
-            for each in agreement
-        ],
-    }
-
-
-def _print_table(curves: Iterable[Curve], agreement: Iterable[Difference]) -> None:
-    known = {(each.workload, each.policy): each for each in agreement}
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in curves:
-        groups.setdefault((curve.run.workload, curve.run.policy), []).append(curve)
-    rows = []
-    for key, group in groups.items():
-        last = [curve.allocation[-1] for curve in group]
-        refused = sum(curve.refused for curve in group) / len(group)
-        seconds = sum(curve.seconds for curve in group) / len(group)
-        difference = f"{known[key].largest:.2f}" if key in known else "-"
-        rows.append(
-            (*key, str(len(group)), f"{sum(last) / len(last):.2f}", f"{refused:.0f}", difference, f"{seconds:.2f}")
-        )
-    print(table(("WORKLOAD", "POLICY", "SEEDS", "GPU USED %", "REFUSED", "FROM PUBLISHED", "SECONDS"), rows))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from mlfn.command.output import say
 from mlfn.errors import InvalidInput, MissingExtra, MlfnError, Unreachable
+from mlfn.nearest import did_you_mean
 
 __all__ = ["refusals"]
 
@@ -18,8 +19,10 @@ def refusals() -> Iterator[None]:
 
     try:
         yield
-    except (mlfn_sim.errors.RecordingError, mlfn_sim.errors.UnknownPolicy) as error:
+    except mlfn_sim.errors.RecordingError as error:
         raise InvalidInput(str(error)) from error
+    except mlfn_sim.errors.UnknownPolicy as error:
+        raise InvalidInput(str(error), hints=did_you_mean(error.name, error.known)) from error
     except mlfn_sim.errors.NeedsExtra as error:
         raise MissingExtra(str(error), hints=(f"pip install 'mlfn[{error.extra}]'",)) from error
     except mlfn_sim.errors.NoCluster as error:
