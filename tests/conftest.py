@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import random
+import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +15,25 @@ from types import ModuleType
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heed_ctrl_c() -> None:
+    """Let commands be interrupted where a shell started this run in its background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def lasting_port() -> Callable[[], int]:
+    """Return a function to ports that nobody has, and that no outgoing connection of anybody is given meanwhile."""
+
+    def found() -> int:
+        while True:
+            with socket.socket() as probe, contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
+                return int(probe.getsockname()[1])
+
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import random
+import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -110,6 +108,27 @@ class CommandLine:
             return False
 
 
+Typed = list[tuple[str, subprocess.CompletedProcess[str]]]
+
+
+@pytest.fixture
+def type_page(cli: CommandLine, repository: Path) -> Callable[..., Typed]:
+    """Return a function that types the commands of a page of docs/ in the clone, by a shell, one after another."""
+    env = {**cli.env, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{cli.env['PATH']}"}
+
+    def shell(line: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", line], cwd=repository, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def typed(page: str, left_out: tuple[str, ...] = ()) -> Typed:
+        blocks = re.findall(r"```sh\n(.*?)```", (repository / "docs" / page).read_text(), re.DOTALL)
+        lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+        return [(line, shell(line)) for line in lines if not line.startswith(left_out)]
+
+    return typed
+
+
 def is_temporary(path: Path) -> bool:
     """Tell a file that nobody would miss from the service's own."""
     return path.name.startswith((".", "tmp")) or path.suffix in (".tmp", ".part")
@@ -120,22 +139,8 @@ def mlfn() -> str:
     return str(Path(sys.executable).parent / "mlfn")
 
 
-def free_port() -> int:
-    """Return a port that nobody has, and that no outgoing connection of anybody is given while the service is down."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
-            return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _heed_ctrl_c() -> None:
-    """Let commands be interrupted where a shell started this run in its background, deaf to it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture
-def cli(tmp_path: Path) -> Iterator[CommandLine]:
+def cli(tmp_path: Path, lasting_port: Callable[[], int]) -> Iterator[CommandLine]:
     """Give a command line in a world of its own, and take down whatever it started."""
     for name in ("home", "tmp", ".git"):
         (tmp_path / name).mkdir()
@@ -144,7 +149,7 @@ def cli(tmp_path: Path) -> Iterator[CommandLine]:
         "HOME": str(tmp_path / "home"),
         "TMPDIR": str(tmp_path / "tmp"),
         "MLFN_STATE_DIR": str(tmp_path / "state"),
-        "MLFN_LOCAL_PORT": str(free_port()),
+        "MLFN_LOCAL_PORT": str(lasting_port()),
     }
     command = CommandLine(tmp_path, env)
     try:

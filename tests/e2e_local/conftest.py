@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -100,20 +98,6 @@ class World:
             return True
 
 
-def free_port() -> int:
-    """Return a port that nobody has, and that no outgoing connection of anybody is given while the service is down."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", random.randrange(15_000, 32_000)))
-            return int(probe.getsockname()[1])
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _heed_ctrl_c() -> None:
-    """Let the commands of the tests be interrupted where a shell started this run in its background, deaf to it."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of models: iris as in the examples, and some that misbehave."""
@@ -168,9 +152,9 @@ def _never_warm() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
 
 
 @pytest.fixture
-def world(tmp_path: Path, models: Path) -> Iterator[World]:
+def world(tmp_path: Path, models: Path, lasting_port: Callable[[], int]) -> Iterator[World]:
     state_dir = tmp_path / "state"
-    made = World(state_dir, models, {"local.state_dir": str(state_dir), "local.port": str(free_port())})
+    made = World(state_dir, models, {"local.state_dir": str(state_dir), "local.port": str(lasting_port())})
     yield made
     info = None
     with contextlib.suppress(Exception):
