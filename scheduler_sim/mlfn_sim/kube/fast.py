@@ -6,6 +6,7 @@ the tables are packed again; the state of the nodes stays.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Mapping
 
@@ -20,62 +21,69 @@ from mlfn_sim.kube.grouping import no_lanes, pack_lanes
 from mlfn_sim.kube.lanes import Lanes
 from mlfn_sim.kube.loop import Work, change, work
 from mlfn_sim.kube.objects import NodeSpec, PodShape
-from mlfn_sim.kube.packing import PLUGINS, Nodes, pack_settings, pack_shapes, pack_tallies
+from mlfn_sim.kube.packing import (
+    PLUGINS,
+    Nodes,
+    empty_nodes,
+    pack_nodes,
+    pack_settings,
+    pack_shapes,
+    pack_tallies,
+    widened,
+)
 from mlfn_sim.kube.profile import Profile
-from mlfn_sim.kube.reasons import AFFINITY, ANTI_AFFINITY, KEPT_OUT, SPREAD, TEXT, taint_text
-from mlfn_sim.kube.scanning import Cluster, Room, make_room, search
+from mlfn_sim.kube.reasons import (
+    AFFINITY,
+    ANTI_AFFINITY,
+    CONFLICT,
+    KEPT_OUT,
+    NOT_NAMED,
+    SPREAD,
+    STATIC,
+    TEXT,
+    static_words,
+)
+from mlfn_sim.kube.scanning import Cluster, Room, filter_all, find_floors, make_room, search
 from mlfn_sim.kube.scoring import choose, score
 from mlfn_sim.kube.ties import Draws
 
 __all__ = ["FastEngine"]
 
-_PLUGIN = {
-    1: "NodeUnschedulable",
-    2: "TaintToleration",
-    3: "NodeAffinity",
-    4: "NodePorts",
-    5: "NodeResourcesFit",
-    6: "PodTopologySpread",
-    7: "PodTopologySpread",
-    8: "InterPodAffinity",
-    10: "InterPodAffinity",
-    11: "InterPodAffinity",
-}
-_WORDS = {6: f"{SPREAD} (missing required label)", 7: SPREAD, 8: AFFINITY, 10: ANTI_AFFINITY, 11: KEPT_OUT}
 _BARRED = 9
+_RULES = {
+    4: ("NodePorts", TEXT["NodePorts"], True),
+    6: ("PodTopologySpread", f"{SPREAD} (missing required label)", False),
+    7: ("PodTopologySpread", SPREAD, True),
+    8: ("InterPodAffinity", AFFINITY, False),
+    10: ("InterPodAffinity", ANTI_AFFINITY, True),
+    11: ("InterPodAffinity", KEPT_OUT, True),
+}
+"""Code of a rejection -> filter, words, whether the end of other pods could admit the pod."""
 
 
 class FastEngine:
     """Hold the state of a cluster and decide for one pod after another."""
 
     def __init__(self, catalog: Catalog, profile: Profile, draws: Draws | None = None) -> None:
+        self.catalog = catalog
         self.profile = profile
         self.start = 0
         self._draws = draws
-        self._settle(catalog)
-
-    def _settle(self, catalog: Catalog) -> None:
-        self.catalog = catalog
-        count = len(catalog.nodes)
-        self._position = np.empty(count, np.int64)
-        self._position[catalog.order] = np.arange(count)
-        self._packed: tuple[object, ...] = ()
-        self._lanes: Lanes | None = None
         self._pods: dict[tuple[int, int], int] = {}
         """(shape, node) -> pods there, but those of the ledger."""
         self._ledger: list[tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]] = []
         """(shapes, positions) of batches' pods that stay."""
         self._settings = pack_settings(catalog, self.profile)
-        basic = np.zeros((count, 8), np.int64)
-        basic[:, 0], basic[:, 1] = catalog.allocatable[0][catalog.order], catalog.allocatable[1][catalog.order]
-        basic[:, 7] = catalog.allowed_pods[catalog.order]
-        none = np.zeros((count, 0), np.int64)
-        ports = np.zeros((count, 1), np.int32)
-        barred = np.zeros(count, np.bool_)
-        log = np.zeros(max(1, count), np.int32)
-        self._nodes = Nodes(
-            basic, none, none, ports, barred, catalog.order.astype(np.int64), log, np.zeros(1, np.int64)
-        )
+        self._settle(empty_nodes(0), np.full(len(catalog.nodes), -1))
+
+    def _settle(self, before: Nodes, came: npt.NDArray[np.int64]) -> None:
+        """Lay the nodes out; those that ``came`` from a position keep what is on them."""
+        catalog, order = self.catalog, self.catalog.order
+        self._position = np.empty(len(order), np.int64)
+        self._position[order] = np.arange(len(order))
+        self._packed: tuple[ShapePlan, ...] = ()
+        self._lanes: Lanes | None = None
+        self._nodes = pack_nodes(catalog, before, came[order])
 
     # -- state --
 
@@ -86,19 +94,14 @@ class FastEngine:
         return index
 
     def _pack(self) -> None:
-        plans = tuple(map(id, self.catalog.plans))
-        if plans == self._packed:
+        plans = tuple(self.catalog.plans)
+        if len(plans) == len(self._packed) and all(map(operator.is_, plans, self._packed)):
             return
         shapes, ports = pack_shapes(self.catalog, self.profile)
         resident = self._residents()
         tallies = pack_tallies(self.catalog, lambda tally: self._counted(tally, resident))
         order, names = self.catalog.order, self.catalog.resources
-        capacity = np.ascontiguousarray(np.stack([row[order] for row in self.catalog.allocatable], axis=1))
-        used = np.zeros((len(order), len(names)), np.int64)
-        used[:, : self._nodes.used.shape[1]] = self._nodes.used
-        held = np.zeros((len(order), max(1, ports)), np.int32)
-        held[:, : self._nodes.ports.shape[1]] = self._nodes.ports
-        self._nodes = self._nodes._replace(capacity=capacity, used=used, ports=held)
+        self._nodes = widened(self._nodes, self.catalog, ports)
         self._cluster = Cluster(self._nodes, shapes, tallies, self._settings)
         most = int((shapes.span[:, :, 1] - shapes.span[:, :, 0]).max())
         self._room: Room = make_room(len(order), int(tallies.values.max()), max(most, len(names)))
@@ -147,37 +150,37 @@ class FastEngine:
 
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> None:
         """Go on with other nodes: those with known names keep their pods, pods of the others are gone."""
-        old, resident = self.catalog, dict(self._residents())
-        self._settle(old.with_nodes(nodes))
-        place = {node.name: i for i, node in enumerate(nodes)}
-        for plan in old.plans:
-            self.catalog.plan(plan.shape)
-        for (s, node), pods in resident.items():
-            target = place.get(old.nodes[node].name, -1)
-            for _ in range(pods if target >= 0 else 0):
-                self.place(old.plans[s].shape, target)
+        resident, position, before = self._residents(), self._position, self._nodes
+        came = self.catalog.change_nodes(nodes)
+        known = np.flatnonzero(came >= 0)
+        now = dict(zip(came[known].tolist(), known.tolist(), strict=True))
+        self._pods = {(s, now[node]): pods for (s, node), pods in resident.items() if node in now}
+        from_position = np.full(len(nodes), -1)
+        from_position[known] = position[came[known]]
+        self._settle(before, from_position)
 
     # -- decisions --
 
     def decide(self, shape: PodShape, barred: Mapping[int, Rejection] | None = None) -> Decision:
         """Return what the scheduler would do with a pod now; places nothing, but moves the start of the next search."""
         s, barred = self._shape(shape), barred or {}
-        order, room = self.catalog.order, self._room
-        total = len(order)
-        if not total:
-            return Decision(-1, (), 0)
-        begin = self.start % total
+        plan, order, room = self.catalog.plans[s], self.catalog.order, self._room
+        if plan.conflicting:
+            return Decision(-1, (), 0, refusal=CONFLICT)
         for node in barred:
             self._nodes.barred[self._position[node]] = True
-        n, evaluated = search(self._cluster, room, s, begin)
+        n, evaluated = search(self._cluster, room, s, self.start)
         self._nodes.barred[:] = False
-        self.start = (begin + evaluated) % total
-        rejected, reasons = self._rejections(self.catalog.plans[s], (begin, evaluated), barred)
+        if len(order):
+            self.start = (self.start + evaluated) % len(order)
+        rejected, reasons = self._rejections(plan, evaluated, barred)
         if n == 0:
+            if plan.named is not None and len(plan.named) < len(order):
+                reasons[NOT_NAMED] = len(order) - len(rejected)
             return Decision(-1, (), evaluated, rejected, reasons)
         score(self._cluster, room, s, n)
         draw = float(self._draws.peek(1)[0]) if self._draws else -1.0
-        chosen, _ = choose(self._cluster, room, n, begin, draw)
+        chosen, _ = choose(self._cluster, room, n, draw)
         if self._draws:
             self._draws.skip(1)
         found = order[room.found[:n]].tolist()
@@ -187,37 +190,44 @@ class FastEngine:
         scores = {name: room.columns[i, :n].tolist() for i, name in enumerate(PLUGINS) if room.used[i]}
         return Decision(int(order[chosen]), tuple(found), evaluated, rejected, reasons, scores, totals, ties)
 
+    def rejection(self, shape: PodShape, node: int) -> Rejection | None:
+        """Return why a pod cannot go onto one node now, None when it can."""
+        s, room = self._shape(shape), self._room
+        room.looked[0] = self._position[node]
+        find_floors(self._cluster, s, room.floors)
+        filter_all(self._cluster, room, s, 0, 1)
+        code = int(room.code[0])
+        return self._words(self.catalog.plans[s], int(room.looked[0]), code) if code else None
+
     def _rejections(
-        self, plan: ShapePlan, searched: tuple[int, int], barred: Mapping[int, Rejection]
+        self, plan: ShapePlan, evaluated: int, barred: Mapping[int, Rejection]
     ) -> tuple[dict[int, str], Counter[str]]:
         rejected: dict[int, str] = {}
         reasons: Counter[str] = Counter()
-        total = len(self.catalog.order)
-        for step in range(searched[1]):
-            p = (searched[0] + step) % total
-            node, code = int(self.catalog.order[p]), int(self._room.code[step])
-            if code == _BARRED:
-                rejected[node] = barred[node].plugin
-                reasons.update(barred[node].reasons)
-            elif code:
-                rejected[node] = _PLUGIN[code]
-                reasons.update(self._words(plan, p, code))
+        codes, looked = self._room.code[:evaluated], self._room.looked
+        for i in np.flatnonzero(codes).tolist():
+            node, code = int(self.catalog.order[looked[i]]), int(codes[i])
+            why = barred[node] if code == _BARRED else self._words(plan, int(looked[i]), code)
+            rejected[node] = why.plugin
+            reasons.update(why.reasons)
         return rejected, reasons
 
-    def _words(self, plan: ShapePlan, p: int, code: int) -> list[str]:
-        if code in _WORDS:
-            return [_WORDS[code]]
-        if _PLUGIN[code] in TEXT:
-            return [TEXT[_PLUGIN[code]]]
-        if _PLUGIN[code] == "TaintToleration":
-            return [taint_text(plan.shape, self.catalog.nodes[self.catalog.order[p]])]
+    def _words(self, plan: ShapePlan, p: int, code: int) -> Rejection:
+        """Return what a code means on a position."""
+        if code in _RULES:
+            plugin, words, curable = _RULES[code]
+            return Rejection(plugin, (words,), curable)
+        if code in STATIC:
+            said = static_words(code, plan.shape, self.catalog.nodes[self.catalog.order[p]])
+            return Rejection(STATIC[code][0], (said,), curable=False)
         node, nodes = self._nodes.basic[p], self._nodes
-        short = ["Too many pods"] if node[6] + 1 > node[7] else []
+        short, curable = ["Too many pods"] if node[6] + 1 > node[7] else [], True
         for resource, amount in plan.requests:
             used = node[2 + resource] if resource < 2 else nodes.used[p, resource]
             if amount > nodes.capacity[p, resource] - used:
                 short.append(f"Insufficient {self.catalog.resources[resource]}")
-        return short
+                curable = curable and bool(amount <= nodes.capacity[p, resource])
+        return Rejection("NodeResourcesFit", tuple(short), curable)
 
     def run(self, batch: Batch) -> Outcome:
         """Decide and place one pod after another."""
@@ -230,8 +240,7 @@ class FastEngine:
         columns = [np.zeros(pods, np.int32) for _ in range(4)]
         task = Work(steps, draws, columns[0], columns[1], columns[2], columns[3], np.zeros(pods, np.bool_))
         task.chosen[:] = -1
-        begin = self.start % max(1, len(self.catalog.nodes))
-        self.start, drawn = work(self._cluster, self._room, self._kept_lanes(), task, begin)
+        self.start, drawn = work(self._cluster, self._room, self._kept_lanes(), task, self.start)
         if self._draws:
             self._draws.skip(drawn)
         stay = (task.chosen >= 0) & ~task.gone

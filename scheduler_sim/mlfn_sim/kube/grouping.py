@@ -71,7 +71,8 @@ def _fits(cluster: Cluster, s: int) -> bool:
     """Tell whether a lane can answer for a shape."""
     own = [rule for rule, topology in _topologies(cluster, s) if cluster.tallies.single[topology]]
     # A floor over all nodes, and nodes that lack their own company, would be looked for node by node.
-    return Rule.HARD not in own and Rule.NEAR not in own and own.count(Rule.SOFT) <= 2
+    anywhere = bool(cluster.shapes.named_span[s, 0] < 0)
+    return anywhere and Rule.HARD not in own and Rule.NEAR not in own and own.count(Rule.SOFT) <= 2
 
 
 def no_lanes() -> Lanes:
@@ -91,6 +92,7 @@ def _lanes(table: npt.NDArray[np.int64], groups: list[npt.NDArray[np.uint8]], si
         table,
         np.zeros((kept, nodes), np.int16),
         member,
+        np.zeros(classes, np.int64),
         np.zeros(classes, np.int64),
         np.zeros(classes, np.int32),
         np.zeros(classes, np.int32),
@@ -119,7 +121,8 @@ def pack_lanes(cluster: Cluster) -> Lanes:
             for rule, topology in _topologies(cluster, s)
         )
         room = min(MOST_CLASSES, max(32, groups_of_it * _ROOM)) if counted else groups_of_it
-        table[s] = (lane, row, row, classes, room, 0 if counted else groups_of_it, -1, counted)
+        steady = not any(True for _ in _topologies(cluster, s))
+        table[s] = (lane, row, row, classes, room, 0 if counted else groups_of_it, -1, counted, steady, 0)
         lane, classes = lane + 1, classes + room
     own_rows = len(groups.columns)
     for s in np.flatnonzero(table[:, Lane.COUNTED] == 1):

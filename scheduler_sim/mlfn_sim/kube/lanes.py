@@ -17,10 +17,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlfn_sim.kube.compiled import compiled
-from mlfn_sim.kube.packing import Rule
-from mlfn_sim.kube.scanning import HERE, OF_GROUPS, Cluster, Room, filter_here, filter_pods, filter_spread, find_floors
-from mlfn_sim.kube.scoring import score_own, score_shared
+from mlfn_sim.kube.compiled import compiled, inlined
+from mlfn_sim.kube.packing import PLUGINS, Rule
+from mlfn_sim.kube.scanning import (
+    HERE,
+    OF_GROUPS,
+    Cluster,
+    Room,
+    filter_here,
+    filter_pods,
+    filter_spread,
+    find_floors,
+    too_full,
+)
+from mlfn_sim.kube.scoring import cpu_and_memory, is_default, score_own, score_shared
 
 __all__ = ["BLOCK", "COUNTS_LIMIT", "MOST_CLASSES", "Lane", "Lanes", "place_by_lane"]
 
@@ -30,16 +40,21 @@ MOST_CLASSES = 250
 COUNTS_LIMIT = 4096
 """More pods of one selector than this on one node are not told apart: the shape is scanned for then."""
 _SOFT, _ATTRACTION = Rule.SOFT, Rule.ATTRACTION
+_SELDOM = (Rule.CONFLICT, Rule.AWAY, Rule.KEPT_OUT)
 _PULL_LIMIT = 1 << 20
+_IMAGE, _FREE, _EVEN = (
+    PLUGINS.index(name) for name in ("ImageLocality", "NodeResourcesFit", "NodeResourcesBalancedAllocation")
+)
 
 
 class Lane:
     """Number the columns of a shape's lane."""
 
-    SCORES, GROUPS, CLASSES, FIRST, ROOM, IN_USE, SEEN, COUNTED = range(8)
+    SCORES, GROUPS, CLASSES, FIRST, ROOM, IN_USE, SEEN, COUNTED, STEADY, WEIGHED = range(10)
     """Row of ``own`` (-1: the shape is scanned for); row of groups; row of classes; first class, most, those in use;
-    changes that the lane has followed (-1: it is to be made); whether pods on the node itself divide classes."""
-    COUNT = 8
+    changes that the lane has followed (-1: it is to be made); whether pods on the node itself divide classes; whether only which classes have nodes decides what is
+    shared; whether ``shared`` holds that."""
+    COUNT = 10
 
 
 class Lanes(NamedTuple):
@@ -51,6 +66,8 @@ class Lanes(NamedTuple):
     """[lane, position]"""
     member: npt.NDArray[np.uint8]
     """[row, position]: group, or class."""
+    shared: npt.NDArray[np.int64]
+    """By class: what its nodes score besides their own, of steady shapes."""
     key: npt.NDArray[np.int64]
     """By class: what its nodes have in common."""
     nodes: npt.NDArray[np.int32]
@@ -118,7 +135,7 @@ def _class_of(lanes: Lanes, s: int, wanted: int) -> int:
     return empty
 
 
-@compiled
+@inlined
 def _settle(room: Room, lanes: Lanes, s: int, n: int) -> bool:
     """Put new own scores (``room.totals``, -1: rejected) of looked-at positions into a lane; False: no room."""
     table, looked, totals, keys, key = lanes.table, room.looked, room.totals, lanes.keys, lanes.key
@@ -141,9 +158,11 @@ def _settle(room: Room, lanes: Lanes, s: int, n: int) -> bool:
         own[p] = after
         if before >= 0:
             nodes[was] -= 1
+            table[s, 9] *= nodes[was] > 0
             if before == best[was, block]:
                 tied[was, block] -= 1
         if after >= 0:
+            table[s, 9] *= nodes[now] > 0
             nodes[now] += 1
             example[now] = p
             if after > best[now, block]:
@@ -163,21 +182,56 @@ def _clear(lanes: Lanes, s: int) -> None:
     lanes.best[first:end] = -1
     lanes.tied[first:end] = 0
     lanes.key[first:end] = -1
+    lanes.table[s, 9] = 0
     if table[s, 7] != 0:
         table[s, 5] = 0
         lanes.member[table[s, 2]] = 0
 
 
 @compiled
+def _rate(cluster: Cluster, room: Room, s: int, n: int) -> None:
+    """Work out the own scores of looked-at positions into ``room.totals``, -1 where the node rejects."""
+    filter_here(cluster, room, s, 0, n)
+    filter_pods(cluster, room, s, (0, n), HERE)
+    # Rejected nodes are scored as the others: that costs less than to sort them out.
+    room.found[:n] = room.looked[:n]
+    score_own(cluster, room, s, n)
+    for i in range(n):
+        if room.code[i] != 0:
+            room.totals[i] = -1
+
+
+@compiled
+def _is_plain(cluster: Cluster, s: int) -> bool:
+    """Tell whether a shape asks cpu and memory of a node, tolerations and affinity, and nothing else."""
+    plain, shapes = is_default(cluster.settings), cluster.shapes
+    for rule in _SELDOM:
+        plain = plain and shapes.span[s, rule, 0] == shapes.span[s, rule, 1]
+    for r in range(2, shapes.asked.shape[1]):
+        plain = plain and shapes.asked[s, r] == 0
+    return plain
+
+
+@inlined
+def _rate_plain(cluster: Cluster, room: Room, s: int, n: int) -> None:
+    """Do the same for a plain shape in one loop: most of a decision's time is spent here."""
+    shapes, weights, fit, basic = cluster.shapes, cluster.settings.weights, cluster.settings.fit, cluster.nodes.basic
+    facts, looked, totals = shapes.facts[s], room.looked, room.totals
+    verdict, image, cpu, memory = shapes.verdict[facts[0]], shapes.image[facts[3]], facts[5], facts[6]
+    for_image, for_free = max(0, weights[_IMAGE]), max(0, weights[_FREE])
+    for_even = max(0, weights[_EVEN]) * facts[10]
+    for i in range(n):
+        p, total = looked[i], -1
+        if verdict[p] == 0 and not too_full(basic, p, cpu, memory):
+            free, even = cpu_and_memory(basic, p, facts, fit)
+            total = for_image * image[p] + for_free * free + for_even * even
+        totals[i] = total
+
+
+@inlined
 def _follow(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> bool:
     """Bring a shape's lane up to date; False: it cannot be kept, the shape is scanned for from now on."""
-    log, changes, looked, found, totals = (
-        cluster.nodes.log,
-        cluster.nodes.changes[0],
-        room.looked,
-        room.found,
-        room.totals,
-    )
+    log, changes, looked = cluster.nodes.log, cluster.nodes.changes[0], room.looked
     total, seen = len(cluster.nodes.order), lanes.table[s, 6]
     if seen < 0 or changes - seen > total // 4:
         _clear(lanes, s)
@@ -193,19 +247,15 @@ def _follow(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> bool:
     lanes.table[s, 6] = changes
     if n == 0:
         return True
-    filter_here(cluster, room, s, 0, n)
-    filter_pods(cluster, room, s, (0, n), HERE)
-    # Rejected nodes are scored as the others: that costs less than to sort them out.
-    found[:n] = looked[:n]
-    score_own(cluster, room, s, n)
-    for i in range(n):
-        if room.code[i] != 0:
-            totals[i] = -1
+    if _is_plain(cluster, s):
+        _rate_plain(cluster, room, s, n)
+    else:
+        _rate(cluster, room, s, n)
     fine = lanes.table[s, 7] == 0 or _find_keys(cluster, room, lanes, s, n)
     fine = fine and _settle(room, lanes, s, n)
     if not fine:
         lanes.table[s, 0] = -1
-    return fine
+    return bool(fine)
 
 
 @compiled
@@ -264,18 +314,34 @@ def _weigh_classes(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> int:
     if n > 0:
         score_shared(cluster, room, s, n)
     room.stands_for[:n] = 1
+    for j in range(n):
+        lanes.shared[first + classes[j]] = room.totals[j]
+    lanes.table[s, 9] = lanes.table[s, 8]
     return n
 
 
-@compiled
+@inlined
+def _recall(room: Room, lanes: Lanes, s: int) -> int:
+    """Do the same for a steady shape that was weighed before."""
+    first, n = lanes.table[s, 3], 0
+    nodes, classes, shared, totals = lanes.nodes, lanes.classes, lanes.shared, room.totals
+    for c in range(lanes.table[s, 5]):
+        if nodes[first + c] > 0:
+            classes[n], totals[n] = c, shared[first + c]
+            n += 1
+    return n
+
+
+@inlined
 def _highest(best: npt.NDArray[np.int16]) -> int:
+    """Return the highest of all blocks."""
     top = np.int16(-1)
     for block in range(len(best)):
         top = max(top, best[block])
     return int(top)
 
 
-@compiled
+@inlined
 def _find_best(room: Room, lanes: Lanes, s: int, n: int) -> int:
     """Find the highest total; bounds that could pass it are worked out again first."""
     first, tops, classes, totals = lanes.table[s, 3], lanes.tops, lanes.classes, room.totals
@@ -301,7 +367,7 @@ def _find_best(room: Room, lanes: Lanes, s: int, n: int) -> int:
             return highest
 
 
-@compiled
+@inlined
 def _pick(cluster: Cluster, room: Room, lanes: Lanes, s: int, span: tuple[int, int, float]) -> tuple[int, int]:
     """Return the position that the draw takes among the nodes with the highest total, and how many they are."""
     n, highest, draw = span
@@ -342,7 +408,10 @@ def place_by_lane(cluster: Cluster, room: Room, lanes: Lanes, s: int, draw: floa
     """Return the chosen position, -1 for none, and how many tie; -1 ties: the shape has to be scanned for."""
     if not _follow(cluster, room, lanes, s):
         return -1, -1
-    n = _weigh_classes(cluster, room, lanes, s)
+    if lanes.table[s, 9] != 0:
+        n = _recall(room, lanes, s)
+    else:
+        n = _weigh_classes(cluster, room, lanes, s)
     if n == 0:
         return -1, 0
     return _pick(cluster, room, lanes, s, (n, _find_best(room, lanes, s, n), draw))

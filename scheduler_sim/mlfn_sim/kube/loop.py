@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlfn_sim.kube.compiled import compiled
+from mlfn_sim.kube.compiled import compiled, inlined
 from mlfn_sim.kube.lanes import Lanes, place_by_lane
 from mlfn_sim.kube.packing import Rule
 from mlfn_sim.kube.scanning import Cluster, Room, search
@@ -31,7 +31,7 @@ class Work(NamedTuple):
     gone: npt.NDArray[np.bool_]
 
 
-@compiled
+@inlined
 def change(cluster: Cluster, s: int, p: int, sign: int) -> None:
     """Put a pod onto a position, or take it off."""
     nodes, shapes, tallies = cluster.nodes, cluster.shapes, cluster.tallies
@@ -74,13 +74,14 @@ def work(cluster: Cluster, room: Room, lanes: Lanes, batch: Work, start: int) ->
         chosen, ties = -1, -1
         if len(lanes.table) > 0 and lanes.table[step, 0] >= 0:
             chosen, ties = place_by_lane(cluster, room, lanes, step, draw)
+            start = start % total if total else start
         if ties < 0:
             ties = 0
             n, evaluated = search(cluster, room, step, start)
             if n > 0:
                 score(cluster, room, step, n)
-                chosen, ties = choose(cluster, room, n, start, draw)
-            start = (start + evaluated) % total if total else 0
+                chosen, ties = choose(cluster, room, n, draw)
+            start = (start + evaluated) % total if total else start
         if chosen >= 0:
             drawn += 1
             change(cluster, step, chosen, 1)

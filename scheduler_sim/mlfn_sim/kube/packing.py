@@ -23,9 +23,12 @@ __all__ = [
     "Settings",
     "Shapes",
     "Tallies",
+    "empty_nodes",
+    "pack_nodes",
     "pack_settings",
     "pack_shapes",
     "pack_tallies",
+    "widened",
 ]
 
 PLUGINS = (
@@ -90,6 +93,10 @@ class Shapes(NamedTuple):
     """Pool of raw taint and affinity scores."""
     image: npt.NDArray[np.int8]
     keyed: npt.NDArray[np.bool_]
+    named: npt.NDArray[np.int32]
+    """Positions that shapes name as the only ones to look at, in order."""
+    named_span: npt.NDArray[np.int64]
+    """[shape, 2]: from, to; from -1: any position."""
 
 
 class Tallies(NamedTuple):
@@ -134,9 +141,16 @@ class _Pool:
     def __init__(self, order: npt.NDArray[np.int64], kind: type[np.generic]) -> None:
         self._order, self._kind = order, kind
         self._rows: dict[bytes, int] = {}
+        self._known: dict[int, int] = {}
+        """id of a column -> its row; plans hold the columns, and share them."""
         self._columns: list[npt.NDArray[Any]] = []
 
     def row(self, column: npt.NDArray[Any]) -> int:
+        if id(column) not in self._known:
+            self._known[id(column)] = self._row(column)
+        return self._known[id(column)]
+
+    def _row(self, column: npt.NDArray[Any]) -> int:
         stored = np.ascontiguousarray(column[self._order], self._kind)
         key = stored.tobytes()
         if key not in self._rows:
@@ -148,6 +162,47 @@ class _Pool:
         if not self._columns:
             return np.zeros((1, len(self._order)), self._kind)
         return np.stack(self._columns)
+
+
+def empty_nodes(count: int) -> Nodes:
+    """Return nodes without room."""
+    none = np.zeros((count, 0), np.int64)
+    return Nodes(
+        np.zeros((count, 8), np.int64),
+        none,
+        none,
+        np.zeros((count, 1), np.int32),
+        np.zeros(count, np.bool_),
+        np.zeros(count, np.int64),
+        np.zeros(max(1, count), np.int32),
+        np.zeros(1, np.int64),
+    )
+
+
+def pack_nodes(catalog: Catalog, before: Nodes, came: npt.NDArray[np.int64]) -> Nodes:
+    """Return a catalog's nodes by position; those that ``came`` from a position of ``before`` keep what is there."""
+    order, known = catalog.order, came >= 0
+    nodes = empty_nodes(len(order))
+    nodes.order[:] = order
+    nodes.basic[known] = before.basic[came[known]]
+    nodes.basic[:, 0], nodes.basic[:, 1] = catalog.allocatable[0][order], catalog.allocatable[1][order]
+    nodes.basic[:, 7] = catalog.allowed_pods[order]
+    used = np.zeros((len(order), before.used.shape[1]), np.int64)
+    used[known] = before.used[came[known]]
+    ports = np.zeros((len(order), before.ports.shape[1]), np.int32)
+    ports[known] = before.ports[came[known]]
+    return nodes._replace(used=used, ports=ports)
+
+
+def widened(nodes: Nodes, catalog: Catalog, ports: int) -> Nodes:
+    """Return nodes with columns for all the resources and ports that there are by now."""
+    order, names = catalog.order, catalog.resources
+    used = np.zeros((len(order), len(names)), np.int64)
+    used[:, : nodes.used.shape[1]] = nodes.used
+    held = np.zeros((len(order), max(1, ports)), np.int32)
+    held[:, : nodes.ports.shape[1]] = nodes.ports
+    capacity = np.ascontiguousarray(np.stack([row[order] for row in catalog.allocatable], axis=1))
+    return nodes._replace(capacity=capacity, used=used, ports=held)
 
 
 def pack_settings(catalog: Catalog, profile: Profile) -> Settings:
@@ -226,7 +281,20 @@ def pack_shapes(catalog: Catalog, profile: Profile) -> tuple[Shapes, int]:
             span[s, rule] = len(table), len(table) + len(rows)
             table += [row + (0,) * (5 - len(row)) for row in rows]
     flat = np.array(table or [(0,) * 5], np.int64)
-    return Shapes(facts, asked, span, flat, verdict.array(), raw.array(), image.array(), keyed.array()), len(ports)
+    pools = (verdict.array(), raw.array(), image.array(), keyed.array())
+    return Shapes(facts, asked, span, flat, *pools, *_named(catalog)), len(ports)
+
+
+def _named(catalog: Catalog) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Return the positions that shapes name, and which are whose."""
+    position = np.argsort(catalog.order)
+    named, span = [np.zeros(0, np.int64)], np.full((len(catalog.plans), 2), -1, np.int64)
+    for s, plan in enumerate(catalog.plans):
+        if plan.named is not None:
+            first = sum(map(len, named))
+            named.append(position[plan.named])
+            span[s] = first, first + len(plan.named)
+    return np.concatenate(named).astype(np.int32), span
 
 
 def _is_single(value: npt.NDArray[np.int32]) -> bool:

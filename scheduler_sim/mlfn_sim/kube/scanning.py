@@ -111,6 +111,16 @@ def _filter_others(cluster: Cluster, room: Room, s: int, first: int, end: int) -
 
 
 @compiled
+def too_full(basic: npt.NDArray[np.int64], p: int, cpu: int, memory: int) -> bool:
+    """Tell whether a position lacks cpu or memory, or has its number of pods."""
+    return bool(
+        basic[p, 6] + 1 > basic[p, 7]
+        or (cpu > 0 and cpu > basic[p, 0] - basic[p, 2])
+        or (memory > 0 and memory > basic[p, 1] - basic[p, 3])
+    )
+
+
+@compiled
 def filter_here(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     """Run the filters that only a node itself decides over the positions from ``first`` to ``end``."""
     shapes, basic, barred, ports = cluster.shapes, cluster.nodes.basic, cluster.nodes.barred, cluster.nodes.ports
@@ -122,11 +132,7 @@ def filter_here(cluster: Cluster, room: Room, s: int, first: int, end: int) -> N
         p = looked[i]
         why = _BARRED if barred[p] else int(verdict[row, p])
         if why == 0:
-            if (
-                basic[p, 6] + 1 > basic[p, 7]
-                or (cpu > 0 and cpu > basic[p, 0] - basic[p, 2])
-                or (memory > 0 and memory > basic[p, 1] - basic[p, 3])
-            ):
+            if too_full(basic, p, cpu, memory):
                 why = _FIT_CODE
             for j in range(conflict, last_conflict):
                 why = _PORTS_CODE if ports[p, rows[j, 0]] > 0 else why
@@ -200,17 +206,19 @@ def filter_all(cluster: Cluster, room: Room, s: int, first: int, end: int) -> No
 @compiled
 def search(cluster: Cluster, room: Room, s: int, start: int) -> tuple[int, int]:
     """Find feasible positions from ``start`` on; return how many, and how many were looked at."""
-    total, looked, code, into = len(cluster.nodes.order), room.looked, room.code, room.found
+    looked, code, into, named = room.looked, room.code, room.found, cluster.shapes.named
+    from_named, to_named = cluster.shapes.named_span[s]
+    total = to_named - from_named if from_named >= 0 else len(cluster.nodes.order)
     wanted = rules.nodes_to_find(total, cluster.settings.percentage)
     find_floors(cluster, s, room.floors)
     found = first = 0
-    p = start
+    at = start % total if total > 0 else 0
     while first < total:
         # One more than wanted ends the search and is not kept.
         end = min(total, first + wanted - found + 1 + (wanted - found) // 8)
         for i in range(first, end):
-            looked[i] = p
-            p = p + 1 if p + 1 < total else 0
+            looked[i] = named[from_named + at] if from_named >= 0 else at
+            at = at + 1 if at + 1 < total else 0
         filter_all(cluster, room, s, first, end)
         for i in range(first, end):
             if code[i] == 0:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from mlfn_sim.kube import compiled as rules
 from mlfn_sim.kube.compiled import compiled
-from mlfn_sim.kube.packing import PLUGINS, Rule
+from mlfn_sim.kube.packing import PLUGINS, Rule, Settings
 from mlfn_sim.kube.scanning import Cluster, Room
 
-__all__ = ["choose", "score", "score_own", "score_shared"]
+__all__ = ["choose", "cpu_and_memory", "is_default", "score", "score_own", "score_shared"]
 
 _SOFT, _ATTRACTION = Rule.SOFT, Rule.ATTRACTION
 _IMAGE, _INTERPOD, _AFFINITY, _BALANCED, _FIT, _SPREAD, _TAINT = range(len(PLUGINS))
@@ -67,45 +67,59 @@ def _score_balance(cluster: Cluster, room: Room, s: int, n: int) -> None:
 
 
 @compiled
-def _score_cpu_and_memory(cluster: Cluster, room: Room, s: int, n: int) -> None:
-    """Score both for the default profile: cpu and memory, least allocated."""
-    fit, facts = cluster.settings.fit, cluster.shapes.facts
-    basic, found = cluster.nodes.basic, room.found
-    free, even = room.columns[_FIT], room.columns[_BALANCED]
-    cpu, memory, assumed_cpu, assumed_memory = facts[s, 5], facts[s, 6], facts[s, 7], facts[s, 8]
+def cpu_and_memory(
+    basic: npt.NDArray[np.int64], p: int, facts: npt.NDArray[np.int64], fit: npt.NDArray[np.int64]
+) -> tuple[int, int]:
+    """Return NodeResourcesFit and NodeResourcesBalancedAllocation of a position in the default profile."""
+    most_cpu, most_memory = basic[p, 0], basic[p, 1]
+    free_cpu = rules.least_allocated(basic[p, 4] + facts[7], most_cpu)
+    free_memory = rules.least_allocated(basic[p, 5] + facts[8], most_memory)
+    value = weights = 0
+    if most_cpu > 0 and most_memory > 0:
+        value, weights = fit[0, 1] * free_cpu + fit[1, 1] * free_memory, fit[0, 1] + fit[1, 1]
+        share = min(1.0, (basic[p, 2] + facts[5]) / most_cpu)
+        even = rules.balanced2(share, min(1.0, (basic[p, 3] + facts[6]) / most_memory))
+        return value >> 1 if weights == 2 else value // weights, even
+    return free_cpu if most_cpu > 0 else free_memory, 100
+
+
+@compiled
+def is_default(settings: Settings) -> bool:
+    """Tell whether the profile scores cpu and memory, least allocated, and nothing else."""
+    fit, balanced = settings.fit, settings.balanced
+    plain = settings.strategy == 0 and len(fit) == 2 and fit[0, 0] == 0 and fit[1, 0] == 1
+    return plain and len(balanced) == 2 and balanced[0] == 0 and balanced[1] == 1
+
+
+@compiled
+def _score_default(cluster: Cluster, room: Room, s: int, n: int) -> None:
+    """Score image, resources and balance of the default profile, weighted, with the totals, in one loop."""
+    settings, facts, basic, found = cluster.settings, cluster.shapes.facts[s], cluster.nodes.basic, room.found
+    fit, image, used, totals = settings.fit, cluster.shapes.image[facts[3]], room.used, room.totals
+    for_image = settings.weights[_IMAGE] * used[_IMAGE]
+    for_free, for_even = settings.weights[_FIT] * used[_FIT], settings.weights[_BALANCED] * used[_BALANCED]
+    images, free, even = room.columns[_IMAGE], room.columns[_FIT], room.columns[_BALANCED]
     for i in range(n):
         p = found[i]
-        most_cpu, most_memory = basic[p, 0], basic[p, 1]
-        value = weights = 0
-        if most_cpu > 0:
-            value += fit[0, 1] * rules.least_allocated(basic[p, 4] + assumed_cpu, most_cpu)
-            weights += fit[0, 1]
-        if most_memory > 0:
-            value += fit[1, 1] * rules.least_allocated(basic[p, 5] + assumed_memory, most_memory)
-            weights += fit[1, 1]
-        free[i] = value // weights if weights else 0
-        even[i] = 100
-        if most_cpu > 0 and most_memory > 0:
-            share = min(1.0, (basic[p, 2] + cpu) / most_cpu)
-            even[i] = rules.balanced2(share, min(1.0, (basic[p, 3] + memory) / most_memory))
+        first, second = cpu_and_memory(basic, p, facts, fit)
+        images[i], free[i], even[i] = for_image * image[p], for_free * first, for_even * second
+        totals[i] = images[i] + free[i] + even[i]
 
 
 @compiled
 def score_own(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score what a node and the pod decide alone, weighted; totals begin with them."""
-    settings, facts, image, found = cluster.settings, cluster.shapes.facts, cluster.shapes.image, room.found
+    facts, image, found, weights = cluster.shapes.facts, cluster.shapes.image, room.found, cluster.settings.weights
+    room.used[_IMAGE], room.used[_FIT] = weights[_IMAGE] >= 0, weights[_FIT] >= 0
+    room.used[_BALANCED] = facts[s, 10] != 0 and weights[_BALANCED] >= 0
+    if is_default(cluster.settings):
+        _score_default(cluster, room, s, n)
+        return
     row, column = facts[s, 3], room.columns[_IMAGE]
     for i in range(n):
         column[i] = image[row, found[i]]
-    fit, balanced = settings.fit, settings.balanced
-    plain = settings.strategy == 0 and len(fit) == 2 and fit[0, 0] == 0 and fit[1, 0] == 1
-    if plain and len(balanced) == 2 and balanced[0] == 0 and balanced[1] == 1:
-        _score_cpu_and_memory(cluster, room, s, n)
-    else:
-        _score_fit(cluster, room, s, n)
-        _score_balance(cluster, room, s, n)
-    room.used[_IMAGE] = room.used[_FIT] = True
-    room.used[_BALANCED] = facts[s, 10] != 0
+    _score_fit(cluster, room, s, n)
+    _score_balance(cluster, room, s, n)
     room.totals[:n] = 0
     _add(cluster, room, n, _IMAGE)
     _add(cluster, room, n, _BALANCED)
@@ -116,7 +130,6 @@ def score_own(cluster: Cluster, room: Room, s: int, n: int) -> None:
 def _add(cluster: Cluster, room: Room, n: int, plugin: int) -> None:
     """Weigh a column and add it to the totals, where the plugin scores."""
     weight, column, totals = cluster.settings.weights[plugin], room.columns[plugin], room.totals
-    room.used[plugin] = room.used[plugin] and weight >= 0
     if room.used[plugin]:
         for i in range(n):
             column[i] *= weight
@@ -125,19 +138,24 @@ def _add(cluster: Cluster, room: Room, n: int, plugin: int) -> None:
 
 @compiled
 def _score_static(cluster: Cluster, room: Room, s: int, n: int) -> None:
-    facts, raw, found = cluster.shapes.facts, cluster.shapes.raw, room.found
-    taint, affinity, taint_row, affinity_row = room.columns[_TAINT], room.columns[_AFFINITY], facts[s, 1], facts[s, 2]
+    """Score TaintToleration and NodeAffinity, weighted, and add them to the totals."""
+    facts, raw, found, totals = cluster.shapes.facts, cluster.shapes.raw, room.found, room.totals
+    taint, affinity, weights = raw[facts[s, 1]], raw[facts[s, 2]], cluster.settings.weights
     most_taint = most_affinity = 0
-    for i in range(n):
-        p = found[i]
-        taint[i], affinity[i] = raw[taint_row, p], raw[affinity_row, p]
-        most_taint = max(most_taint, taint[i])
-        most_affinity = max(most_affinity, affinity[i])
-    for i in range(n):
-        taint[i] = rules.reversed_normalised(taint[i], most_taint)
-    if facts[s, 9] != 0:
+    if room.used[_TAINT]:
         for i in range(n):
-            affinity[i] = rules.normalised(affinity[i], most_affinity)
+            most_taint = max(most_taint, taint[found[i]])
+        column, weight = room.columns[_TAINT], weights[_TAINT]
+        for i in range(n):
+            column[i] = weight * rules.reversed_normalised(taint[found[i]], most_taint)
+            totals[i] += column[i]
+    if room.used[_AFFINITY]:
+        for i in range(n):
+            most_affinity = max(most_affinity, affinity[found[i]])
+        column, weight = room.columns[_AFFINITY], weights[_AFFINITY]
+        for i in range(n):
+            column[i] = weight * rules.normalised(affinity[found[i]], most_affinity)
+            totals[i] += column[i]
 
 
 @compiled
@@ -223,18 +241,16 @@ def _score_pods(cluster: Cluster, room: Room, s: int, n: int) -> bool:
 @compiled
 def score_shared(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score what the other feasible nodes decide too, weighted, and add it to the totals."""
-    shapes, used = cluster.shapes, room.used
+    shapes, used, weights = cluster.shapes, room.used, cluster.settings.weights
+    used[_TAINT] = weights[_TAINT] >= 0
+    used[_AFFINITY] = shapes.facts[s, 9] != 0 and weights[_AFFINITY] >= 0
+    used[_SPREAD] = shapes.span[s, _SOFT, 1] > shapes.span[s, _SOFT, 0] and weights[_SPREAD] >= 0
     _score_static(cluster, room, s, n)
-    used[_TAINT] = True
-    used[_AFFINITY] = shapes.facts[s, 9] != 0
-    used[_SPREAD] = shapes.span[s, _SOFT, 1] > shapes.span[s, _SOFT, 0]
     if used[_SPREAD]:
         _score_spread(cluster, room, s, n)
-    used[_INTERPOD] = _score_pods(cluster, room, s, n)
+        _add(cluster, room, n, _SPREAD)
+    used[_INTERPOD] = _score_pods(cluster, room, s, n) and weights[_INTERPOD] >= 0
     _add(cluster, room, n, _INTERPOD)
-    _add(cluster, room, n, _AFFINITY)
-    _add(cluster, room, n, _SPREAD)
-    _add(cluster, room, n, _TAINT)
 
 
 @compiled
@@ -245,7 +261,7 @@ def score(cluster: Cluster, room: Room, s: int, n: int) -> None:
 
 
 @compiled
-def choose(cluster: Cluster, room: Room, n: int, start: int, draw: float) -> tuple[int, int]:
+def choose(cluster: Cluster, room: Room, n: int, draw: float) -> tuple[int, int]:
     """Return the chosen position and how many tie; a negative draw takes the first node in the order of addition."""
     totals, found, order = room.totals, room.found, cluster.nodes.order
     best, ties = totals[0], 0
@@ -260,9 +276,9 @@ def choose(cluster: Cluster, room: Room, n: int, start: int, draw: float) -> tup
             if totals[i] == best and (chosen < 0 or order[p] < order[chosen]):
                 chosen = p
         return chosen, ties
-    # The found positions rise from ``start`` and then again from 0: the second part comes first in the snapshot.
+    # The found positions rise from where the search began and then again from 0: the second part comes first.
     turn = n
-    while turn > 0 and found[turn - 1] < start:
+    while turn > 0 and found[turn - 1] < found[0]:
         turn -= 1
     wanted = int(draw * ties)
     for i in range(n):
