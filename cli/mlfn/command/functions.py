@@ -134,7 +134,7 @@ def _facts(status: FunctionStatus, now: float) -> Iterator[tuple[str, str]]:
     yield "model", f"{status.format}, {status.digest}"
     yield "deployed", f"{ago(now - status.created_at)} ago on {status.platform}"
     if status.warm is not None:
-        yield "kept warm", status_line(status.warm)
+        yield "kept warm", status_line(status.warm, status.name)
     yield "settings", _unusual({key: value for key, value in asdict(status.spec).items() if key != "env"})
     yield "env", " ".join(f"{key}={value}" for key, value in sorted(status.spec.env.items())) or "none"
 

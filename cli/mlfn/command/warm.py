@@ -108,7 +108,7 @@ def status(name: str, output: Format, **flags: object) -> None:
     if output.is_data:
         print_data({"schema": "mlfn.warm-status/v1", "function": name, **status_document(found)}, output)
     else:
-        print(status_line(found))
+        print(status_line(found, name))
 
 
 @warm.command(short_help="Ping a function from this terminal until stopped.")

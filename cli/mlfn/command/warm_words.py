@@ -33,21 +33,23 @@ def status_document(warm: WarmStatus) -> dict[str, object]:
     return {**asdict(warm), "last_ping_at": None if at is None else utc(at)}
 
 
-def status_line(warm: WarmStatus) -> str:
-    """Say in a line how a function is kept warm."""
-    if not (warm.period_s or warm.always or warm.asked in ("off", "auto")):
-        return f"only while `mlfn warm run` runs: nothing of the platform sends the pings every {warm.asked}"
+def status_line(warm: WarmStatus, name: str) -> str:
+    """Say in a line how the function ``name`` is kept warm, or what would keep it so."""
+    trouble = f"; last error: {warm.last_error}" if warm.last_error else ""
+    asked = f" ({warm.asked})" if warm.asked != "off" else ""
+    if not warm.period_s and warm.always:
+        return f"always {warm.always} instance{'s' if warm.always > 1 else ''}{asked}{trouble}"
+    if not warm.period_s and warm.asked not in ("off", "auto"):
+        return f"only while `mlfn warm run` runs: nothing of the platform sends the pings every {warm.asked}{trouble}"
     if not warm.period_s:
-        kept = f"always {warm.always} instance{'s' if warm.always > 1 else ''}" if warm.always else "no"
-        return f"{kept} ({warm.asked})" if warm.asked != "off" else kept
+        plan = f"`mlfn warm plan {name}` says what would keep it warm, and what that costs"
+        return f"no{asked}: it goes to zero when nobody asks; {plan}{trouble}"
     told = [f"a ping every {warm.period_s} s from {warm.sender}"]
     if warm.sent is not None:
         told.append(f"{warm.sent} sent, {warm.failed} failed")
     if warm.last_ping_at is not None:
         told.append(f"the last at {utc(warm.last_ping_at)}")
-    if warm.last_error:
-        told.append(f"last error: {warm.last_error}")
-    return "; ".join(told)
+    return "; ".join(told) + trouble
 
 
 def _choice(choice: Choice) -> dict[str, object]:

@@ -75,6 +75,9 @@ def test_a_name_that_is_not_there_offers_the_nearest(run: Any, world: Any, model
 
 
 def test_pings_that_nothing_of_the_platform_sends_are_not_called_off() -> None:
-    assert status_line(WarmStatus("off")) == "no"
-    assert "only while `mlfn warm run` runs" in status_line(WarmStatus("45s"))
-    assert status_line(WarmStatus("45s", always=1)) == "always 1 instance (45s)"
+    unkept = status_line(WarmStatus("off"), "iris")
+    assert unkept.startswith("no: it goes to zero when nobody asks")
+    assert "`mlfn warm plan iris`" in unkept
+    assert "only while `mlfn warm run` runs" in status_line(WarmStatus("45s"), "iris")
+    assert status_line(WarmStatus("45s", last_error="no right"), "iris").endswith("; last error: no right")
+    assert status_line(WarmStatus("45s", always=1), "iris") == "always 1 instance (45s)"

@@ -138,7 +138,7 @@ def test_an_annotation_that_an_option_says_otherwise_is_refused(
     key: str, value: str, spec: dict[str, Any], option: str, package: ModelPackage
 ) -> None:
     given = {f"autoscaling.knative.dev/{key}": value}
-    with pytest.raises(InvalidInput, match=f"{option} set the same, and differ"):
+    with pytest.raises(InvalidInput, match=f"contradicts {option} "):
         made(package, annotations=given, **spec)
     assert template(made(package, annotations=given))[0][f"autoscaling.knative.dev/{key}"] == value
 

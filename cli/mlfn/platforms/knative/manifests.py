@@ -38,7 +38,7 @@ def refuse_given_twice(spec: FunctionSpec) -> None:
         if ours.get(name, value) != value:
             option = _OPTIONS.get(name.removeprefix(_AUTOSCALING), name.removeprefix(_AUTOSCALING))
             raise InvalidInput(
-                f"--annotation {key}={value} and --{option} set the same, and differ: {ours[name]}",
+                f"--annotation {key}={value} contradicts --{option} {ours[name]}",
                 hints=(f"leave --annotation {key} out",),
             )
 
