@@ -10,6 +10,7 @@ from mlfn.command.sim.cluster import generate, import_cluster
 from mlfn.command.sim.explain import explain
 from mlfn.command.sim.openb import openb
 from mlfn.command.sim.run import run
+from mlfn.command.sim.scale import scale
 from mlfn.command.sim.verify import verify
 
 __all__ = ["sim"]
@@ -29,5 +30,5 @@ def sim() -> None:
     """
 
 
-for command in (bench, import_cluster, generate, explain, openb, run, verify):
+for command in (bench, import_cluster, generate, explain, openb, run, scale, verify):
     sim.add_command(command)
