@@ -57,7 +57,7 @@ def shortage(world: World, shape: PodShape, node: int) -> dict[str, int]:
     """Return what a node lacks of each resource; ``pods``: how many have to go."""
     used, spec = world.used(node), world.nodes[node]
     lacking = {name: asked - (spec.allocatable.get(name, 0) - used.get(name, 0)) for name, asked in shape.requests}
-    lacking["pods"] = world.engine.pods[node] + 1 - spec.allocatable.get("pods", 0)
+    lacking["pods"] = int(world.engine.pods[node]) + 1 - spec.allocatable.get("pods", 0)
     return {name: much for name, much in lacking.items() if much > 0}
 
 

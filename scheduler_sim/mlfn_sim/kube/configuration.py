@@ -30,6 +30,14 @@ _PASSIVE = frozenset(
     )
 )
 """Plugins of the default profile that decide nothing about functions' pods: no volumes, no claims."""
+_ARGUMENTS = {
+    "InterPodAffinity": ("hardPodAffinityWeight",),
+    "NodeAffinity": ("addedAffinity",),
+    "NodeResourcesBalancedAllocation": ("resources",),
+    "NodeResourcesFit": ("scoringStrategy",),
+    "PodTopologySpread": ("defaultConstraints", "defaultingType"),
+}
+"""What is honoured of the arguments of the plugins that decide."""
 _POINTS = frozenset(
     [
         "bind",
@@ -105,24 +113,24 @@ class _Reading:
         percentage = self.whole(chosen, "percentageOfNodesToScore", document.get("percentageOfNodesToScore") or 0, 100)
         profile = Profile(
             percentage=percentage,
-            initial_backoff_s=float(document.get("podInitialBackoffSeconds") or 1),
-            max_backoff_s=float(document.get("podMaxBackoffSeconds") or 10),
+            initial_backoff_s=float(self.whole(document, "podInitialBackoffSeconds", 1, _MOST_WEIGHT) or 1),
+            max_backoff_s=float(self.whole(document, "podMaxBackoffSeconds", 10, _MOST_WEIGHT) or 10),
         )
-        profile = self.with_plugins(profile, chosen.get("plugins") or {})
+        profile = self.with_plugins(profile, self.mapping(chosen, "plugins"))
         for each in self.mappings(chosen, "pluginConfig"):
-            profile = self.with_arguments(profile, str(each.get("name")), each.get("args") or {})
+            profile = self.with_arguments(profile, str(each.get("name")), self.mapping(each, "args"))
         return profile
 
     def with_plugins(self, profile: Profile, plugins: Mapping[str, Any]) -> Profile:
         weights, filters = dict(profile.weights), set(profile.filters)
         # What is said of one extension point wins over multiPoint, wherever it stands.
         for point in sorted(plugins, key=lambda point: point != "multiPoint"):
-            sets = plugins[point]
             if point not in _POINTS:
                 self.fail(f"has the unknown extension point plugins.{point}")
-            for each in self.mappings(sets or {}, "disabled"):
+            sets = self.mapping(plugins, point)
+            for each in self.mappings(sets, "disabled"):
                 self.disable(point, str(each.get("name")), weights, filters)
-            for each in self.mappings(sets or {}, "enabled"):
+            for each in self.mappings(sets, "enabled"):
                 name = self.known(str(each.get("name")), f"plugins.{point}.enabled")
                 if name in SCORES and point in ("score", "multiPoint"):
                     # The scheduler takes a missing weight, and 0, as 1: only disabling switches a plugin off.
@@ -131,6 +139,8 @@ class _Reading:
                     filters.add(name)
         if "NodeResourcesFit" not in filters:
             self.fail("disables the filter NodeResourcesFit, which mlfn does not simulate: nodes would be overbooked")
+        if not weights:
+            self.fail("disables every score, which mlfn does not simulate: the first node that fits would be taken")
         return replace(profile, weights=weights, filters=frozenset(filters))
 
     def disable(self, point: str, name: str, weights: dict[str, int], filters: set[str]) -> None:
@@ -148,14 +158,18 @@ class _Reading:
 
     def with_arguments(self, profile: Profile, name: str, args: Mapping[str, Any]) -> Profile:
         self.known(name, "pluginConfig")
+        honoured = ("apiVersion", "kind", *_ARGUMENTS.get(name, ()))
+        ignored = sorted(key for key, value in args.items() if value and key not in honoured)
+        if ignored and name not in _PASSIVE:
+            self.fail(f"has {ignored[0]} for {name}, which mlfn does not simulate")
         if name == "NodeResourcesFit" and args.get("scoringStrategy"):
-            return replace(profile, strategy=self.strategy(args["scoringStrategy"]))
+            return replace(profile, strategy=self.strategy(self.mapping(args, "scoringStrategy")))
         if name == "NodeResourcesBalancedAllocation" and args.get("resources"):
-            return replace(profile, balanced=tuple(str(each["name"]) for each in args["resources"]))
+            return replace(
+                profile, balanced=tuple(self.name(each, "name") for each in self.mappings(args, "resources"))
+            )
         if name == "NodeAffinity" and args.get("addedAffinity"):
-            if not isinstance(args["addedAffinity"], dict):
-                self.fail(f"has addedAffinity = {args['addedAffinity']!r:.60}; expected an object")
-            terms, preferred = Reader(self.path).node_affinity(args["addedAffinity"])
+            terms, preferred = Reader(self.path).node_affinity(self.mapping(args, "addedAffinity"))
             if preferred:
                 self.fail("has an addedAffinity with preferred terms, which mlfn does not simulate")
             return replace(profile, added_terms=terms)
@@ -165,7 +179,9 @@ class _Reading:
             constraints = self.mappings(args, "defaultConstraints")
             if any(each.get("whenUnsatisfiable") != "ScheduleAnyway" for each in constraints):
                 self.fail("has defaultConstraints other than ScheduleAnyway, which mlfn does not simulate")
-            pairs = tuple((str(each["topologyKey"]), int(each["maxSkew"])) for each in constraints)
+            pairs = tuple(
+                (self.name(each, "topologyKey"), self.whole(each, "maxSkew", 1, _MOST_WEIGHT)) for each in constraints
+            )
             return replace(profile, default_spreads=pairs, system_spread=False)
         return profile
 
@@ -174,16 +190,19 @@ class _Reading:
         if kind not in _STRATEGIES:
             self.fail(f"has a scoringStrategy of type {kind!r}; expected {', '.join(_STRATEGIES)}")
         resources = tuple(
-            (str(each.get("name")), self.whole(each, "weight", 1, 100) or 1)
+            (self.name(each, "name"), self.whole(each, "weight", 1, 100) or 1)
             for each in self.mappings(item, "resources")
         )
-        shape = self.mappings(item.get("requestedToCapacityRatio") or {}, "shape")
+        shape = self.mappings(self.mapping(item, "requestedToCapacityRatio"), "shape")
+        reached = [self.whole(point, "utilization", 0, 100) for point in shape]
+        if sorted(set(reached)) != reached:
+            self.fail(f"has a shape with utilizations {reached}; expected them to rise")
         if kind == "RequestedToCapacityRatio" and not shape:
             self.fail("has a RequestedToCapacityRatio without shape")
         return Strategy(
             kind,
             resources or Strategy().resources,
-            tuple(self.whole(point, "utilization", 0, 100) for point in shape),
+            tuple(reached),
             tuple(self.whole(point, "score", 0, 10) * 10 for point in shape),
         )
 
@@ -191,6 +210,18 @@ class _Reading:
         value = owner.get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
             self.fail(f"has {name} = {value!r}; expected a whole number from 0 to {most}")
+        return value
+
+    def name(self, owner: Mapping[str, Any], name: str) -> str:
+        value = owner.get(name)
+        if not isinstance(value, str) or not value:
+            self.fail(f"has {name} = {value!r:.60}; expected a name")
+        return value
+
+    def mapping(self, owner: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+        value = owner.get(name) or {}
+        if not isinstance(value, dict):
+            self.fail(f"has {name} = {value!r:.60}; expected an object")
         return value
 
     def mappings(self, owner: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:

@@ -93,6 +93,9 @@ def test_a_profile_is_chosen_by_its_scheduler(tmp_path: Path) -> None:
         ("[{pluginConfig: [{name: NodeAffinity, args: {addedAffinity: 3}}]}]", "has addedAffinity = 3"),
         ("[{plugins: {sorting: {}}}]", "unknown extension point plugins.sorting"),
         ("[{plugins: {score: {enabled: [{name: NodeAffinity, weight: heavy}]}}}]", "has weight = 'heavy'"),
+        ("[{plugins: {score: {disabled: [{name: '*'}]}}}]", "disables every score"),
+        ("[{pluginConfig: [{name: NodeResourcesFit, args: {ignoredResources: [a/b]}}]}]", "ignoredResources for Node"),
+        ("[{pluginConfig: [{name: NodeResourcesFit, args: 3}]}]", "has args = 3"),
         ("7", "has profiles = 7; expected a list of objects"),
     ],
 )
