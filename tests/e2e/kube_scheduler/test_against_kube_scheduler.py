@@ -9,6 +9,7 @@ end, pods that go, and nodes that come and change. The queue, its hints and its 
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -350,12 +351,23 @@ def play(scheduler: Any, make: Random, eventually: Callable[..., Any]) -> None:
     eventually(lambda: set(gone) <= {e.pod for e in scheduler.entries() if e.text == "Delete event for scheduled pod"})
     eventually(scheduler.is_quiet(set(scheduler.created)), within_s=60)
     opened = make.draw.choice([each["metadata"]["name"] for each in before if POOL in each["metadata"]["labels"]])
-    scheduler.facts["opened"] = opened
-    cluster.kubectl("label", "node", opened, "disk=ssd", f"{ZONE}=b", "--overwrite")
-    cluster.kubectl("taint", "node", opened, "slow-", check=False)
+    taints = next(each["spec"]["taints"] for each in scheduler.nodes() if each["metadata"]["name"] == opened)
+    patch = {
+        "metadata": {"labels": {"disk": "ssd", ZONE: "b"}},
+        "spec": {"taints": [each for each in taints if each["key"] != "slow"]},
+    }
+    # kwok, too, changes nodes now and then, in what a scheduler does not care for.
+    scheduler.facts["opened"], scheduler.facts["updates"] = opened, len(updates(scheduler.entries(), opened))
+    cluster.kubectl("patch", "node", opened, "--type=merge", "-p", json.dumps(patch))
+    eventually(lambda: len(updates(scheduler.entries(), opened)) > scheduler.facts["updates"])
     eventually(scheduler.is_quiet(set(scheduler.created)), within_s=60)
     scheduler.facts["after"] = next(each for each in scheduler.nodes() if each["metadata"]["name"] == opened)
     scheduler.stop()
+
+
+def updates(entries: Sequence[Any], node: str) -> list[int]:
+    """Return when a node changed."""
+    return [x.at_us for x in entries if x.text == "Update event for node" and x.fields["node"] == node]
 
 
 def replay(scheduler: Any) -> Ours:
@@ -370,7 +382,7 @@ def replay(scheduler: Any) -> Ours:
     ours = Ours(before, shapes, recorded, rules)
     begun = recorded[0].began_us
     for entry in entries:
-        if not entry.fields.get("pod", "").startswith(f"{namespace}/") and entry.fields.get("node") != opened:
+        if not entry.fields.get("pod", "").startswith(f"{namespace}/"):
             continue
         match entry.text:
             case "Add event for unscheduled pod":
@@ -379,8 +391,7 @@ def replay(scheduler: Any) -> Ours:
                 ours.ends_us[entry.pod] = entry.at_us
                 if entry.pod in facts["gone"]:
                     ours.kernel.at(entry.at_us, lambda pod=entry.pod: ours.scheduler.delete(ours.numbers[pod]))  # type: ignore[misc]
-            case "Update event for node" if entry.at_us > begun:
-                ours.kernel.at(entry.at_us, lambda: ours.scheduler.change_node(after))
+    ours.kernel.at(updates(entries, opened)[facts["updates"]], lambda: ours.scheduler.change_node(after))
     ours.kernel.run(entries[-1].at_us + 20_000_000)
     return ours
 
