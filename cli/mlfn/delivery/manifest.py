@@ -70,15 +70,28 @@ def write_folder(request: DeployRequest, objects: Objects, namespace: str, layou
     files = chart(request, objects) if layout.helm else kustomization(request, objects, namespace)
     try:
         stale = _stale(layout.folder, files)
-        for name, text in files.items():
-            place = layout.folder / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text, encoding="utf-8")
+        _write(layout.folder, files)
         for name in stale:
             (layout.folder / name).unlink()
     except OSError as error:
         raise InvalidInput(f"{layout.folder} cannot be written: {error.strerror}") from error
     return Written(layout.folder, tuple(sorted(files)), stale)
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Write all files aside, and only then put them in place: a full disk leaves what was there."""
+    aside: dict[Path, Path] = {}
+    try:
+        for name, text in files.items():
+            place = folder / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            aside[place] = place.with_name(f".{place.name}.new")
+            aside[place].write_text(text, encoding="utf-8")
+        for place, written in aside.items():
+            written.replace(place)
+    finally:
+        for written in aside.values():
+            written.unlink(missing_ok=True)
 
 
 def _stale(folder: Path, files: Mapping[str, str]) -> tuple[str, ...]:

@@ -115,6 +115,20 @@ def test_writing_again_takes_away_what_is_no_longer_needed_and_nothing_else(writ
     assert {path.name for path in base.iterdir()} == {"own.yaml", *again["files"]}
 
 
+def test_a_chart_that_cannot_be_written_whole_is_left_as_it_was(written: Any, tmp_path: Path) -> None:
+    chart = tmp_path / "chart"
+    chart.mkdir()
+    (chart / "Chart.yaml").write_text("an older one\n")
+    (chart / "templates").write_text("no folder\n")
+    done = written("kubernetes", "--helm", chart)
+    assert done.code == 2
+    assert "cannot be written" in done.err
+    assert {path.name: path.read_text() for path in chart.iterdir()} == {
+        "Chart.yaml": "an older one\n",
+        "templates": "no folder\n",
+    }
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
