@@ -7,37 +7,27 @@ the k-th pod comes at the same time and stays as long.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from mlfn_sim.experiments.scenario import Arrivals, Lifetime, Scenario
+from mlfn_sim.experiments.trace import FOREVER, Coming, Ints, read_trace
 from mlfn_sim.experiments.world import World
 from mlfn_sim.kernel import SECOND_US
 from mlfn_sim.streams import Streams
 
-__all__ = ["FOREVER", "Coming", "draw_pods"]
+__all__ = ["draw_pods"]
 
-FOREVER = -1
 _BLOCK = 4096
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Coming:
-    """Hold the pods that come, as columns in the order of arrival."""
-
-    time_us: Ints
-    kind: Ints
-    lifetime_us: Ints
-    """FOREVER: it stays."""
 
 
 def draw_pods(scenario: Scenario, world: World, streams: Streams) -> Coming:
     """Return the pods of one seed."""
     work = scenario.workload
     end_us = round(scenario.run.duration_s * SECOND_US)
+    if world.trace:
+        return read_trace(world.trace, [each.name for each in world.kinds]).until(end_us, scenario.run.pods)
     times = _times(work.pods.arrivals, end_us, scenario.run.pods, streams)
     if len(world.given):
         kind = world.given[np.arange(len(times)) % len(world.given)]

@@ -39,6 +39,8 @@ def _workload(scenario: Scenario) -> Iterator[Problem]:
     if bool(work.functions) == bool(work.pods.file):
         seen = "both functions and pods.file" if work.functions else "neither functions nor pods.file"
         yield Problem(("workload",), f"has {seen}; expected one of them")
+    if work.pods.file and work.pods.trace:
+        yield Problem(("workload", "pods"), "has both file and trace; expected one of them")
     names: dict[str, int] = {}
     for i, function in enumerate(work.functions):
         copies = [f"{function.name}-{k}" for k in range(function.copies)] if function.copies > 1 else [function.name]

@@ -13,7 +13,7 @@ from mlfn_sim.experiments.sampling import Samples
 from mlfn_sim.kernel import SECOND_US
 from mlfn_sim.kube.journal import NEVER, Outcome
 
-__all__ = ["FIGURES", "figures_of"]
+__all__ = ["FIGURES", "figures_of", "latencies_of"]
 
 FIGURES: Mapping[str, tuple[str, str]] = {
     "arrivals": ("pods", "pods that came in the time measured"),
@@ -55,20 +55,44 @@ def figures_of(simulation: Simulation, samples: Samples) -> dict[str, float | No
     return found
 
 
-def _flow(simulation: Simulation, outcome: Outcome) -> Iterator[tuple[str, float | None]]:
-    begin_us = round(simulation.scenario.run.warm_up_s * SECOND_US)
-    end_us = simulation.kernel.now_us
+def latencies_of(simulation: Simulation) -> list[float]:
+    """Return the placement latency, in milliseconds, at each percent of the pods bound; empty when none was."""
+    times_us = _latencies(simulation, simulation.scheduler.outcome())
+    if not len(times_us):
+        return []
+    found: list[float] = (np.percentile(times_us, range(101), method="inverted_cdf") / 1000).tolist()
+    return found
+
+
+def _latencies(simulation: Simulation, outcome: Outcome) -> _Times:
+    ready = _measured(simulation, outcome) & (outcome.bound_us != NEVER)
+    times_us: _Times = (outcome.bound_us - outcome.arrival_us)[ready]
+    return times_us
+
+
+def _measured(simulation: Simulation, outcome: Outcome) -> npt.NDArray[np.bool_]:
+    """Tell which pods came in the time measured; pods of the cluster's file did not come."""
     own = np.arange(len(outcome.arrival_us)) >= len(simulation.world.bound)
-    came = own & (outcome.arrival_us >= begin_us)
-    bound = own & (outcome.bound_us >= begin_us)
+    measured: npt.NDArray[np.bool_] = own & (outcome.arrival_us >= _begin_us(simulation))
+    return measured
+
+
+def _begin_us(simulation: Simulation) -> int:
+    return round(simulation.scenario.run.warm_up_s * SECOND_US)
+
+
+def _flow(simulation: Simulation, outcome: Outcome) -> Iterator[tuple[str, float | None]]:
+    begin_us, end_us = _begin_us(simulation), simulation.kernel.now_us
+    came = _measured(simulation, outcome)
+    bound = outcome.bound_us >= begin_us
+    bound[: len(simulation.world.bound)] = False
     yield "arrivals", float(came.sum())
     yield "bound", float(bound.sum())
     yield "throughput", float(bound.sum()) * SECOND_US / (end_us - begin_us) if end_us > begin_us else None
     yield "waiting_at_end", float(simulation.waiting)
     popped = came & (outcome.popped_us != NEVER)
-    ready = came & (outcome.bound_us != NEVER)
     yield from _percentiles("queueing_delay", (outcome.popped_us - outcome.arrival_us)[popped])
-    yield from _percentiles("placement_latency", (outcome.bound_us - outcome.arrival_us)[ready])
+    yield from _percentiles("placement_latency", _latencies(simulation, outcome))
     yield "attempts", float(outcome.attempts[popped].mean()) if popped.any() else None
 
 

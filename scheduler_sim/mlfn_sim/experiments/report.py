@@ -11,9 +11,10 @@ from typing import Any
 
 from mlfn_sim.errors import NotWritten
 from mlfn_sim.experiments.decisions_file import write_decisions
-from mlfn_sim.experiments.figures import FIGURES, figures_of
+from mlfn_sim.experiments.figures import FIGURES, figures_of, latencies_of
 from mlfn_sim.experiments.fitting import misfits
 from mlfn_sim.experiments.intervals import CONFIDENCE, Interval, interval
+from mlfn_sim.experiments.reading import check
 from mlfn_sim.experiments.running import Simulation
 from mlfn_sim.experiments.sampling import run_sampled
 from mlfn_sim.experiments.scenario import Scenario
@@ -57,6 +58,8 @@ class SeedResult:
     unplaced: Mapping[str, int]
     """Filter -> cycles without a node in which it rejected some."""
     series: _Series
+    latency_ms: list[float]
+    """Placement latency at 0, 1, … 100 percent of the pods bound; empty: none was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ def run(
     With ``out``, each run's decisions are written to ``out/decisions``, and finished runs are not done again. Raises
     ScenarioError, RecordingError, NotWritten, and what :func:`~mlfn_sim.sweeps.sweep` raises.
     """
+    check(scenario, str(source))
     world = make_world(scenario, source, scenario.run.first_seed)
     notes = (*misfits(scenario, source, world), *_fallback(scenario))
     for note in notes:
@@ -155,6 +159,7 @@ def run_seed(task: SeedTask) -> dict[str, Any]:
         "figures": figures_of(simulation, samples),
         "unplaced": dict(sorted(simulation.decisions.unplaced.items())),
         "series": samples.series,
+        "latency_ms": latencies_of(simulation),
     }
 
 
@@ -174,7 +179,8 @@ def _tasks(scenario: Scenario, source: Path, out: Path | None) -> list[SeedTask]
 
 def _inputs(scenario: Scenario, source: Path) -> str:
     """Return a digest of what a scenario names but does not hold."""
-    names = (scenario.cluster.file, scenario.workload.pods.file, scenario.scheduler.profile)
+    pods = scenario.workload.pods
+    names = (scenario.cluster.file, pods.file, pods.trace, scenario.scheduler.profile)
     paths = [source.parent / name for name in names if name]
     policy = scenario.scheduler.policy
     if policy not in KUBE_POLICIES and policy not in BUILT_IN:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from mlfn_sim.experiments.arrivals import FOREVER, Coming, draw_pods
+from mlfn_sim.experiments.arrivals import draw_pods
 from mlfn_sim.experiments.policy_engine import Choosing, PolicyEngine
 from mlfn_sim.experiments.scenario import NodeEvent, Scenario
+from mlfn_sim.experiments.trace import FOREVER, Coming
 from mlfn_sim.experiments.watching import Decisions, WatchedCluster
 from mlfn_sim.experiments.world import KUBE_POLICIES, World, make_world
 from mlfn_sim.kernel import SECOND_US, Kernel, Priority

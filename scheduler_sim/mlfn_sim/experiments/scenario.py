@@ -146,6 +146,9 @@ class Pods:
     arrivals: Arrivals = field(default_factory=Arrivals, metadata=_meant("When they come."))
     lifetime: Lifetime = field(default_factory=Lifetime, metadata=_meant("How long they stay."))
     file: str = _value("", "In place of functions: the waiting pods of a cluster's file, in order, again and again.")
+    trace: str = _value(
+        "", "In place of arrivals and lifetime: a CSV file with `time_s`, `function` and, if they end, `lifetime_s`."
+    )
     replaced: bool = _value(True, "A pod that its node or a preemption cut short comes again, as from a ReplicaSet.")
 
 

@@ -59,6 +59,8 @@ class World:
     kinds: tuple[Kind, ...]
     given: npt.NDArray[np.int64]
     """With pods from a file: the kind of each, in their order; else empty."""
+    trace: Path | None
+    """The file that says when pods come, where there is one."""
     profile: Profile
 
 
@@ -81,7 +83,8 @@ def make_world(scenario: Scenario, source: Path, seed: int) -> World:
     images = {each.image: each for each in scenario.workload.functions if each.image and each.image_on}
     nodes = _with_images((*snapshot.nodes, *more), list(images.values()), streams)
     count = len(snapshot.nodes)
-    return World(nodes[:count], nodes[count:], snapshot.bound, kinds, given, _profile(scenario, at))
+    trace = at.beside(scenario.workload.pods.trace) if scenario.workload.pods.trace else None
+    return World(nodes[:count], nodes[count:], snapshot.bound, kinds, given, trace, _profile(scenario, at))
 
 
 def _cluster(cluster: Cluster, at: Source, streams: Streams) -> tuple[ClusterSnapshot, tuple[NodeSpec, ...]]:

@@ -41,7 +41,8 @@ _PLOTS: Mapping[str, tuple[str, str, tuple[tuple[str, str], ...]]] = {
 
 def write_report(report: Report, out: Path) -> tuple[Path, ...]:
     """Write ``report.json``, ``report.html`` and the plots, and return their paths. Raises NotWritten, NeedsExtra."""
-    plots = {name: (draw_lines(plot), plot.title) for name, plot in _plots(report).items()}
+    asked = {**_plots(report), **_distribution(report)}
+    plots = {name: (draw_lines(plot), plot.title) for name, plot in asked.items()}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,6 +89,17 @@ def _plots(report: Report) -> dict[str, LinePlot]:
         lines = tuple(_line(report, key, called) for key, called in series if _has(report, key))
         plots[name] = LinePlot(title, "simulated time (s)", axis, lines)
     return plots
+
+
+def _distribution(report: Report) -> dict[str, LinePlot]:
+    """Return the plot of how long placements took: for each share of the pods the time, mean over seeds."""
+    known = np.array([each.latency_ms for each in report.seeds if each.latency_ms])
+    if not len(known):
+        return {}
+    times = np.maximum(known.mean(axis=0), 1e-3)  # a time of 0 has no place on a logarithmic axis
+    line = Line("pods", times.tolist(), (np.arange(101) / 100).tolist())
+    title = "From arrival to binding: share of the pods that took no longer"
+    return {"latency": LinePlot(title, "ms", "share of the pods bound", (line,), log_x=True)}
 
 
 def _has(report: Report, key: str) -> bool:

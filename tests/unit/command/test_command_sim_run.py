@@ -42,7 +42,7 @@ def test_run_writes_a_report_that_needs_nothing_else(run: Any, scenario: Path, t
     assert [each["seed"] for each in document["seeds"]] == [1, 2]
     assert document["figures"]["throughput"]["low"] <= document["figures"]["throughput"]["mean"]
     page = (out / "report.html").read_text()
-    assert page.count('<img src="data:image/png;base64,') == 4
+    assert page.count('<img src="data:image/png;base64,') == 5
     assert not any(word in page for word in ("<script", "<link", "http://", "https://", "url("))
     assert document["seeds"][0]["decision_hash"] in page
     assert all((out / f"{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("pods", "nodes", "balance"))

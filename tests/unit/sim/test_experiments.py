@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from mlfn_sim.errors import RecordingError
 from mlfn_sim.experiments.intervals import interval, t_quantile
 from mlfn_sim.experiments.problems import ScenarioError
 from mlfn_sim.experiments.reading import check, read_scenario
@@ -90,6 +91,14 @@ def test_pods_leave_after_their_life_and_are_counted_while_they_stay() -> None:
     assert report.seeds[0].series["cpu"][-1] == pytest.approx(2 / 12)
 
 
+def test_a_run_of_so_many_pods_ends_once_none_waits() -> None:
+    report = run(scenario(pods=4, duration_s=1000.0))
+    assert figures(report)["bound"] == 4
+    assert 3.003 <= report.seeds[0].series["time_s"][-1] < 20
+    full = run(scenario(Function("big", cpu="3"), nodes=2, pods=4, duration_s=100.0))
+    assert full.seeds[0].series["time_s"][-1] == 100.0
+
+
 def test_no_room_is_told_by_filter() -> None:
     report = run(scenario(Function("big", cpu="3"), nodes=2, duration_s=5.0))
     found = figures(report)
@@ -124,6 +133,45 @@ def test_pods_of_a_node_that_fails_come_again(policy: str) -> None:
     assert found["waiting_at_end"] == 0
     alone = replace(asked, workload=replace(asked.workload, pods=replace(asked.workload.pods, replaced=False)))
     assert figures(run(alone))["arrivals"] == 10
+
+
+# -- a trace --
+
+TRACE = "time_s,function,lifetime_s\n0.5,f,\n0.5,g,1.5\n4,f,0.25\n99,g,\n"
+
+
+def traced(folder: Path, text: str) -> Report:
+    (folder / "trace.csv").write_text(text)
+    asked = scenario(Function("f", cpu="1"), Function("g", cpu="2"), samples=20)
+    pods = replace(asked.workload.pods, trace="trace.csv")
+    return run(replace(asked, workload=replace(asked.workload, pods=pods)), folder / "s.yaml")
+
+
+def test_pods_come_and_go_as_a_trace_says(tmp_path: Path) -> None:
+    report = traced(tmp_path, TRACE)
+    assert figures(report)["arrivals"] == 3  # the last comes after the end
+    # Seen at 0.5 s (they just come), 1 s (both), …, 2.5 s (g has gone), …, 4.5 s (the third came and went).
+    assert report.seeds[0].series["running"][:9] == [0, 2, 2, 2, 1, 1, 1, 1, 1]
+    assert report.seeds[0].series["cpu"][1] == pytest.approx(3 / 12)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("4,f", "0.4,f"), "trace.csv:4: time_s is 0.4, and the row before it has 0.5; expected rising times"),
+        (("4,f", "-4,f"), "trace.csv:4: time_s is '-4'; expected seconds"),
+        (("4,f", "nan,f"), "trace.csv:4: time_s is 'nan'; expected seconds"),
+        (("g,1.5", "h,1.5"), "trace.csv:3: function is 'h'; expected one of the scenario's: f, g"),
+        (("0.25", "0"), "trace.csv:4: lifetime_s is 0; expected more than 0"),
+        (("time_s", "time"), "trace.csv:1: column 'time' is unknown; expected time_s, function, lifetime_s"),
+        ((",0.25", ""), "trace.csv:4: has another number of cells"),
+        ((TRACE[27:], ""), "trace.csv: has no rows"),
+    ],
+)
+def test_a_bad_trace_is_refused_with_its_line(change: tuple[str, str], words: str, tmp_path: Path) -> None:
+    with pytest.raises(RecordingError) as caught:
+        traced(tmp_path, TRACE.replace(*change))
+    assert words in str(caught.value)
 
 
 # -- the same again --
