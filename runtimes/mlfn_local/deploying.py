@@ -175,8 +175,11 @@ class Deployer:
         latest = record.latest if record is not None else None
         if record is None or latest is None or record.shares[latest.name] != 100:
             return None
-        same = latest.model.digest == request.model.digest and latest.model.entry == request.model.entry
-        if same and latest.settings == request.settings and self._functions.content.holds(latest.model):
+        if (
+            latest.model.is_same_as(request.model)
+            and latest.settings == request.settings
+            and self._functions.content.holds(latest.model)
+        ):
             return latest
         return None
 

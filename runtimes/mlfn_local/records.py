@@ -71,6 +71,10 @@ class ModelFiles:
         """Return the files as a JSON document."""
         return {**asdict(self), "files": list(self.files), "signature": dict(self.signature)}
 
+    def is_same_as(self, other: ModelFiles) -> bool:
+        """Say whether both are one model: a lone file may have any name; of several the names are in the digest."""
+        return self.digest == other.digest and (len(self.files) == 1 or self.entry == other.entry)
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ModelFiles:
         """Read the files from a JSON document."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,6 +42,14 @@ def test_a_change_is_a_new_revision(subject: Any, change: str) -> None:
     assert second.previous == first.revision
     assert subject.platform.status("conformance").traffic == (Traffic(second.revision, 100),)
     assert subject.invoke().status == 200
+
+
+def test_the_same_model_under_another_file_name_changes_nothing(subject: Any, tmp_path: Path) -> None:
+    first = subject.deploy()
+    renamed = tmp_path / "renamed.onnx"
+    renamed.write_bytes(subject.model.read_bytes())
+    again = subject.deploy(model=renamed)
+    assert (again.changed, again.revision) == (False, first.revision)
 
 
 def test_a_failing_revision_leaves_the_one_before(subject: Any) -> None:

@@ -114,12 +114,12 @@ def test_the_image_for_another_processor_is_all_of_it(
 def test_the_same_inputs_give_the_same_digest_elsewhere(
     make: Make, request_of: BuildRequest, tmp_path: Path, repository: Path, material: Any
 ) -> None:
-    """Another folder, checkout, cache, umask, locale, time zone and file times; as a process of its own."""
+    """Another folder, file name, checkout, cache, umask, locale, time zone, file times; as a process of its own."""
     here = make(request_of, output=tmp_path / "here")
     checkout = tmp_path / "checkout"
     for folder in ("cli", "runtimes", "scheduler_sim", "templates"):
         shutil.copytree(repository / folder, checkout / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    model = checkout / "a model" / "model.onnx"
+    model = checkout / "a model" / "renamed.onnx"
     model.parent.mkdir()
     model.write_bytes((repository / "examples/iris/model.onnx").read_bytes())
     os.utime(model, (1, 1))

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mlfn.function import ModelPackage
@@ -28,6 +29,7 @@ __all__ = [
     "environment_of",
     "image_content",
     "labels_of",
+    "model_files",
     "timestamp",
 ]
 
@@ -38,6 +40,7 @@ USER = "65532:65532"
 """No user of any base: nothing in the image belongs to it. The number that distroless images made usual."""
 PORT = 8080
 _OWN = "dev.mlfn."
+_LONE = "model.onnx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,21 @@ class MadeLayer:
     content_bytes: int
     facts: Mapping[str, Any]
     """What making it told, such as the packages in it."""
+
+
+def model_files(package: ModelPackage) -> dict[str, Path]:
+    """Return the model's files by their path in :data:`MODEL_FOLDER`.
+
+    A lone file is called alike whatever its name on disk, so that the same bytes make the same image. Several files
+    refer to each other by name.
+    """
+    if len(package.files) == 1:
+        return {_LONE: package.root / package.entry}
+    return {name: package.root / name for name in package.files}
+
+
+def _entry(package: ModelPackage) -> str:
+    return _LONE if len(package.files) == 1 else package.entry
 
 
 def timestamp(epoch: int) -> str:
@@ -71,7 +89,7 @@ def content_tag(made_of: Ingredients, base_digests: Sequence[str]) -> str:
     """Return the tag of an image: equal for equal model, settings, base, lock and function server, whatever the day."""
     package, request = made_of.package, made_of.request
     inputs = {
-        "model": [package.digest, package.entry, list(package.files)],
+        "model": [package.digest, _entry(package), list(model_files(package))],
         "labels": labels_of(made_of),
         "environment": dict(request.environment),
         "architectures": list(request.architectures),
@@ -156,7 +174,7 @@ def environment_of(package: ModelPackage, request: BuildRequest, of_base: Mappin
         "PYTHONUNBUFFERED": "1",
         "HOST": "0.0.0.0",  # noqa: S104  # a container is reached from outside
         "PORT": str(PORT),
-        "MLFN_MODEL_PATH": f"/{MODEL_FOLDER}/{package.entry}",
+        "MLFN_MODEL_PATH": f"/{MODEL_FOLDER}/{_entry(package)}",
         "MLFN_NAME": request.name,
         **request.environment,
     }

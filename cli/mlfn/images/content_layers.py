@@ -21,7 +21,7 @@ from mlfn.images import bytecode
 from mlfn.images.base_python import missing_libraries
 from mlfn.images.bytecode import Interpreter, UnpackedBase
 from mlfn.images.cache import BuildCache, place
-from mlfn.images.configuration import MODEL_FOLDER, SITE_FOLDER, MadeLayer
+from mlfn.images.configuration import MODEL_FOLDER, SITE_FOLDER, MadeLayer, model_files
 from mlfn.images.contents import OCI_LAYER_GZIP, BlobSource, Descriptor
 from mlfn.images.elf import ElfFile, architecture_of, is_elf, without_debug_sections
 from mlfn.images.layers import LayerFile, TarRecipe, write_gzip_layer
@@ -152,10 +152,11 @@ class LayerMaker:
 
 def model_layer(package: ModelPackage, cache: BuildCache, epoch: int) -> MadeLayer:
     """Return the layer with the model's files; its digest is kept for the next image of the same model."""
-    files = tuple(LayerFile(f"{MODEL_FOLDER}/{name}", package.root / name) for name in package.files)
+    stored = model_files(package)
+    files = tuple(LayerFile(f"{MODEL_FOLDER}/{name}", path) for name, path in stored.items())
     recipe = TarRecipe(files, epoch)
     content = sum(file.size for file in files)
-    listing = json.dumps([package.digest, list(package.files), epoch, content])
+    listing = json.dumps([package.digest, list(stored), epoch, content])
     key = hashlib.sha256(listing.encode()).hexdigest()
     known = cache.recall("models", key)
     if known is None:
