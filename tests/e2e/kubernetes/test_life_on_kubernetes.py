@@ -155,17 +155,19 @@ def counted(kubernetes: Any) -> int:
     return int(deployment["spec"]["replicas"])
 
 
-def test_redeploys_under_load_lose_no_request(kubernetes: Any, iris: Any, models: dict[str, Path]) -> None:
+def test_redeploys_under_load_lose_no_request(
+    kubernetes: Any, iris: Any, models: dict[str, Path], eventually: Callable[..., Any]
+) -> None:
     address = cluster_address(kubernetes)
     stop, outcomes = threading.Event(), Counter[Any]()
 
     def load(clients: Callable[[], httpx.Client]) -> None:
-        client = clients()
-        while not stop.wait(0.01):
-            try:
-                outcomes[client.post("/v2/models/iris/infer", content=BODY).status_code] += 1
-            except httpx.HTTPError as error:
-                outcomes[repr(error)] += 1
+        with clients() as client:
+            while not stop.wait(0.01):
+                try:
+                    outcomes[client.post("/v2/models/iris/infer", content=BODY).status_code] += 1
+                except httpx.HTTPError as error:
+                    outcomes[repr(error)] += 1
 
     def keeping() -> httpx.Client:
         return httpx.Client(base_url=address, timeout=30)
@@ -181,7 +183,7 @@ def test_redeploys_under_load_lose_no_request(kubernetes: Any, iris: Any, models
             deploy(kubernetes, model)
         kubernetes.ok("rollback", "iris")
         # The instances that go take requests for ten more seconds and end each connection, then end themselves.
-        stop.wait(14)
+        eventually(lambda: len(objects(kubernetes, "pods")) == 1)
     finally:
         stop.set()
         for thread in threads:
