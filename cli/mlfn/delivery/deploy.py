@@ -11,7 +11,7 @@ from mlfn.delivery.warm import Kept, companions, keep_warm, summary
 from mlfn.errors import InvalidInput
 from mlfn.function import Deployed, Finding, FunctionSpec, ImageRef, ModelPackage, Severity
 from mlfn.models import open_model
-from mlfn.platforms import DeployRequest, Platform, Progress
+from mlfn.platforms import DeployRequest, Foresees, Platform, Progress
 from mlfn.settings.fields import FIELDS, ImageSettings
 
 __all__ = ["Order", "deploy", "prepare", "read_model"]
@@ -74,9 +74,9 @@ def prepare(
     read_s = time.perf_counter() - started
     if not platform.capabilities.images:
         return request, {"inspect": read_s}, ()
-    if foresee and hasattr(platform, "foresee"):
+    if foresee and isinstance(platform, Foresees):
         progress("asking the cluster")
-        platform.foresee(kept.spec, force=order.force)  # Foresees
+        platform.foresee(kept.spec, force=order.force)
     building = time.perf_counter()
     image, findings = _build(package, order, progress)
     seconds = {"inspect": read_s, "image": time.perf_counter() - building}

@@ -15,9 +15,9 @@ from mlfn.delivery.charts import chart, kustomization
 from mlfn.delivery.deploy import Order, prepare
 from mlfn.delivery.documents import HEAD
 from mlfn.errors import InvalidInput
-from mlfn.platforms import DeployRequest, Platform, Progress
+from mlfn.platforms import DeployRequest, Manifests, Platform, Progress
 
-__all__ = ["Layout", "Written", "objects_for", "plain", "refuse_without_manifests", "write_folder"]
+__all__ = ["Layout", "Written", "objects_for", "plain", "with_manifests", "write_folder"]
 
 Objects = tuple[dict[str, Any], ...]
 
@@ -43,19 +43,19 @@ class Written:
 
 def objects_for(platform: Platform, order: Order, *, progress: Progress) -> tuple[DeployRequest, Objects]:
     """Return the request that a deploy would make and the objects that it would apply; builds the image if need be."""
-    refuse_without_manifests(platform)
+    manifests = with_manifests(platform)
     request, _, _ = prepare(platform, order, progress=progress)
-    objects: Objects = platform.manifests(request)  # type: ignore[attr-defined]  # Manifests, asked for above
-    return request, objects
+    return request, manifests.manifests(request)
 
 
-def refuse_without_manifests(platform: Platform) -> None:
-    """Raise InvalidInput for a platform whose deploys are no objects of an API."""
-    if not hasattr(platform, "manifests"):
+def with_manifests(platform: Platform) -> Manifests:
+    """Return the platform as one whose deploys are objects of an API. Raises InvalidInput where they are not."""
+    if not isinstance(platform, Manifests):
         raise InvalidInput(
             f"the platform {platform.name} has no manifests: its functions are no objects of an API",
             hints=("choose one that has: --platform knative, or --platform kubernetes",),
         )
+    return platform
 
 
 def plain(objects: Objects, namespace: str) -> Objects:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mlfn.delivery.deploy import Order, prepare
-from mlfn.delivery.manifest import refuse_without_manifests
+from mlfn.delivery.manifest import with_manifests
 from mlfn.platforms import Planned, Platform, Progress
 
 __all__ = ["Difference", "Plan", "differences", "plan"]
@@ -54,11 +54,10 @@ class Plan:
 
 def plan(platform: Platform, order: Order, *, progress: Progress) -> tuple[Plan, ...]:
     """Ask the cluster what deploying ``order`` would change. Raises what it would refuse."""
-    refuse_without_manifests(platform)
+    manifests = with_manifests(platform)
     request, _, _ = prepare(platform, order, progress=progress, foresee=True)
     progress("asking the cluster")
-    planned: tuple[Planned, ...] = platform.dry_run(request)  # type: ignore[attr-defined]  # Manifests, asked for above
-    return tuple(map(_plan, planned))
+    return tuple(map(_plan, manifests.dry_run(request)))
 
 
 def differences(planned: Planned) -> tuple[Difference, ...]:

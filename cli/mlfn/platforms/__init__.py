@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mlfn.function import (
     Answer,
@@ -131,6 +131,7 @@ class Planned:
     """None where it would be deleted."""
 
 
+@runtime_checkable
 class Manifests(Protocol):
     """What a platform can do besides whose deploys are objects of an API."""
 
@@ -141,6 +142,7 @@ class Manifests(Protocol):
         """Have the API check them, change nothing, and return them as they are and as they would be stored."""
 
 
+@runtime_checkable
 class Foresees(Protocol):
     """What a platform of images can do besides: refuse before one is built and pushed, which may take minutes."""
 
