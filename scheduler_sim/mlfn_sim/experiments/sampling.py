@@ -12,7 +12,6 @@ from mlfn_sim.cluster.model import GPU
 from mlfn_sim.experiments.running import Simulation
 from mlfn_sim.experiments.watching import RESOURCES
 from mlfn_sim.kernel import SECOND_US
-from mlfn_sim.kube.catalog import ZONE
 
 __all__ = ["SERIES", "Samples", "run_sampled"]
 
@@ -85,8 +84,6 @@ class _Look:
             row = (*(requests.get(name, 0) for name in RESOURCES[:3]), 1)
             asked[row] = asked.get(row, 0.0) + kind.share
         self._asked = [(np.array(row, np.int64), share) for row, share in asked.items()]
-        self._zones: list[int] = []
-        self._known: dict[str, int] = {}
 
     def at(self, samples: Samples) -> None:
         """Add a moment."""
@@ -127,11 +124,6 @@ class _Look:
 
     def _zone_skew(self, pods: npt.NDArray[np.int64], there: npt.NDArray[np.intp]) -> float:
         """Return the pods in the fullest zone less those in the emptiest, as a share of all."""
-        cluster = self._simulation.cluster
-        for name in cluster.names[len(self._zones) :]:
-            index = cluster.index(name)
-            zone = cluster.nodes[index].labels.get(ZONE, "") if index is not None else ""
-            self._zones.append(self._known.setdefault(zone, len(self._known)))
-        zones = np.array(self._zones, np.int64)[there]
-        counts = np.bincount(zones, weights=pods, minlength=len(self._known))[np.unique(zones)]
+        zones = self._simulation.cluster.zone[there]
+        counts = np.bincount(zones, weights=pods)[np.unique(zones)]
         return float((counts.max() - counts.min()) / counts.sum()) if len(counts) > 1 and counts.sum() else 0.0

@@ -19,6 +19,7 @@ from mlfn_policies.kube_service_time import DEFAULT, cycle_us
 from mlfn_sim.cluster.model import GPU
 from mlfn_sim.experiments.scenario import ServiceTime
 from mlfn_sim.kube.live import Engine, LiveCluster
+from mlfn_sim.kube.node_columns import zone_of
 from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.preemption import Resident
 from mlfn_sim.kube.scheduler import Cycle
@@ -51,6 +52,9 @@ class WatchedCluster(LiveCluster):
         self.present = np.zeros(0, np.bool_)
         self.capacity = np.zeros((0, len(RESOURCES)), np.int64)
         self.used = np.zeros((0, len(RESOURCES)), np.int64)
+        self.zone = np.zeros(0, np.int64)
+        """A number for each zone."""
+        self._zone_numbers: dict[tuple[str, str], int] = {}
         given = tuple(nodes)
         super().__init__(given, make)
         for node in given:
@@ -60,9 +64,11 @@ class WatchedCluster(LiveCluster):
         row = self._row.setdefault(node.name, len(self._row))
         if row == len(self.present):
             self.present = np.append(self.present, False)
+            self.zone = np.append(self.zone, 0)
             empty = np.zeros((1, len(RESOURCES)), np.int64)
             self.capacity, self.used = np.vstack((self.capacity, empty)), np.vstack((self.used, empty))
         self.present[row] = True
+        self.zone[row] = self._zone_numbers.setdefault(zone_of(node), len(self._zone_numbers))
         self.capacity[row] = [node.allocatable.get(name, 0) for name in RESOURCES]
 
     def place(self, resident: Resident, name: str) -> None:

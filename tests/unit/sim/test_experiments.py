@@ -122,6 +122,15 @@ def test_a_higher_priority_pushes_out_and_the_victim_comes_again() -> None:
     pytest.fail("in five seeds no low pod came before a high one")
 
 
+def test_a_node_that_is_away_keeps_its_zone() -> None:
+    events = (NodeEvent(0.0, "fail", names=("node-0",)), NodeEvent(4.5, "repair"))
+    asked = scenario(events=events, arrivals=Arrivals("burst", burst_pods=6), samples=10, nodes=6)
+    zones = replace(asked.cluster, generate=Generator("zones", 6))
+    skew = run(replace(asked, cluster=zones)).seeds[0].series["zone_skew"]
+    assert skew == [skew[0]] * 10  # its node is back, empty, in the zone where it was
+    assert skew[0] < 1 / 3
+
+
 @pytest.mark.parametrize("policy", ["kube-default", "best-fit"])
 def test_pods_of_a_node_that_fails_come_again(policy: str) -> None:
     events = (NodeEvent(3.5, "fail", names=("node-0",)), NodeEvent(6.5, "repair"), NodeEvent(8.0, "cordon", 1))
