@@ -160,6 +160,27 @@ def test_an_interrupt_is_taken_back(stage: str, before: bool, deploy: Any, knati
         assert knative.service()["spec"] == known
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["the same", "another"])
+def test_what_a_killed_deploy_left_is_taken_up_or_deleted(again: bool, deploy: Any, knative: Any) -> None:
+    left: list[Any] = []
+
+    def kill(reached: str) -> None:
+        if reached == "shifting the traffic":
+            left.append(copy.deepcopy(knative.things))
+            raise KeyboardInterrupt
+
+    deploy()
+    with pytest.raises(KeyboardInterrupt):
+        deploy(BETTER, progress=kill)
+    (knative.things,) = left  # nobody was there to take it back
+    assert serves(knative) == {"iris-00001": 100}
+    deployed = deploy(BETTER if again else BAD)
+    newest = "iris-00002" if again else "iris-00003"
+    assert (deployed.revision, deployed.previous, serves(knative)) == (newest, "iris-00001", {newest: 100})
+    assert knative.named("Revision") == ["iris-00001", newest]
+    assert not any("deploying" in key for key in knative.service()["metadata"]["annotations"])
+
+
 def test_an_interrupt_between_a_write_and_its_answer_is_taken_back(deploy: Any, knative: Any) -> None:
     deploy()
     known = copy.deepcopy(knative.service()["spec"])

@@ -3,7 +3,8 @@
 In two steps. First the template changes while the traffic is held where it is, by revision names; when the revision is
 ready, all requests go to it. So nothing that happens between (a crash of the revision, of this program, a rollback
 before) moves traffic to what is not ready. A failure puts the Service back to the template that served, under the same
-revision name, and deletes the revision that failed; a first deploy that fails deletes the Service.
+revision name, and deletes the revision that failed; a first deploy that fails deletes the Service. What a deploy leaves
+that is killed between the two steps, the next one deletes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,17 @@ from mlfn.function import Deployed
 from mlfn.platforms import DeployRequest, Progress
 from mlfn.platforms.knative.applying import apply_over
 from mlfn.platforms.knative.manifests import LATEST
-from mlfn.platforms.knative.objects import as_applied, same_template, with_template_of, with_traffic
+from mlfn.platforms.knative.objects import (
+    as_applied,
+    left_over,
+    same_template,
+    under_way,
+    with_template_of,
+    with_traffic,
+)
 from mlfn.platforms.knative.revisions import (
     SERVICE_LABEL,
+    is_used,
     kept_tags,
     next_name,
     serving,
@@ -78,6 +87,8 @@ class Deploy:
         previous = before if before != template_name(service) else None
         if previous:
             self._keep(service, previous)
+        if live is not None and (unused := left_over(live)) and not is_used(service, unused):
+            self._door.delete(REVISION, unused, foreground=False)
         return self._told(service, live, previous=previous), service
 
     def _at_once(self, wanted: Object, live: Object | None, before: str | None) -> Object:
@@ -95,6 +106,8 @@ class Deploy:
         self._progress("applying")
         first = _staged(wanted, live)
         change = Change(self._name, template_name(first), live)
+        if live is not None:
+            first = under_way(first, change.revision)
         try:
             self._write(change, first, live)
             self._wait(change, "revision")

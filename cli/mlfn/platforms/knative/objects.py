@@ -7,11 +7,22 @@ from typing import Any
 from mlfn.platforms.knative.revisions import pinned, template_name
 from mlfn.platforms.kube.kinds import Object
 
-__all__ = ["NO_SUCH_VERSION", "as_applied", "covers", "same_template", "with_template_of", "with_traffic"]
+__all__ = [
+    "NO_SUCH_VERSION",
+    "as_applied",
+    "covers",
+    "left_over",
+    "same_template",
+    "under_way",
+    "with_template_of",
+    "with_traffic",
+]
 
 NO_SUCH_VERSION = "1"
 """A resourceVersion that no Service has: with it an object can be made, but not changed."""
-_NOT_OURS = ("serving.knative.dev/creator", "serving.knative.dev/lastModifier", "kubectl.kubernetes.io/")
+_UNDER_WAY = "mlfn.dev/deploying"
+"""Annotation of a Service: the revision that a deploy has made and not given any traffic yet."""
+_NOT_OURS = (_UNDER_WAY, "serving.knative.dev/creator", "serving.knative.dev/lastModifier", "kubectl.kubernetes.io/")
 
 
 def as_applied(live: Object) -> Object:
@@ -32,6 +43,18 @@ def as_applied(live: Object) -> Object:
         "metadata": {**kept, "annotations": annotations},
         "spec": {**spec, "template": template},
     }
+
+
+def under_way(thing: Object, revision: str) -> Object:
+    """Return an object with the note that a deploy of ``revision`` goes on; the next change takes the note away."""
+    metadata = thing["metadata"]
+    return {**thing, "metadata": {**metadata, "annotations": {**metadata["annotations"], _UNDER_WAY: revision}}}
+
+
+def left_over(live: Object) -> str:
+    """Return the revision of a deploy that was killed before it gave it any traffic, "" where there is none."""
+    found: str = (live["metadata"].get("annotations") or {}).get(_UNDER_WAY, "")
+    return found
 
 
 def with_traffic(thing: Object, traffic: list[Object]) -> Object:
