@@ -106,17 +106,6 @@ class Catalog:
             added_terms=profile.added_terms,
         )
 
-    def with_nodes(self, nodes: Iterable[NodeSpec]) -> Catalog:
-        """Return an empty catalog of other nodes for the same profile."""
-        return Catalog(
-            tuple(nodes),
-            self.hard_affinity_weight,
-            self.default_spreads,
-            self.system_spread,
-            filters=self.filters,
-            added_terms=self.added_terms,
-        )
-
     def change_nodes(self, nodes: tuple[NodeSpec, ...]) -> Ints:
         """Go on with other nodes, and return for each the place it had before, by name (-1: it is new).
 
