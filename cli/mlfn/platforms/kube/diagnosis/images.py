@@ -7,7 +7,6 @@ or overloaded may be back a moment later, so that is final only when it failed a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
@@ -35,13 +34,17 @@ _TRANSIENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Pull:
-    """Hold what failed: the image, its registry, and the words."""
+class _Failure:
+    """Say how one kind of failure is told."""
 
-    image: str
-    host: str
-    words: str
-    repeated: bool
+    words: tuple[str, ...]
+    """What is found in the words of the node or the controller, in lower case."""
+    what: str
+    message: str
+    passing: bool = False
+    """It may pass, and is final only when it happens again."""
+    fix: str = ""
+    """"" for the table's own."""
 
 
 def looks_like_a_pull(text: str) -> bool:
@@ -55,16 +58,15 @@ def image_cause(text: str, image: str, *, repeated: bool) -> Cause:
     named = _IMAGE.search(text)
     wanted = image or (named[1] if named else "")
     host = _host(wanted)
-    low = text.lower()
-    pull = _Pull(wanted or "the image", host or "the registry", quoted(_essence(text)), repeated)
-    for words, tell in _TELLERS:
-        if any(word in low for word in words):
-            return tell(pull)
+    low, words = text.lower(), quoted(_essence(text))
+    failure = next(each for each in _SEEN if any(part in low for part in each.words))
+    names = {"image": wanted or "the image", "host": host or "the registry"}
     return cause(
-        "image-not-pulled",
-        f"{pull.image} cannot be pulled: {pull.words}",
-        conclusive=repeated,
-        seen=pull.words,
+        failure.what,
+        f"{failure.message.format(**names)}: {words}",
+        conclusive=repeated or not failure.passing,
+        seen=words,
+        fix=failure.fix.format(**names),
     )
 
 
@@ -81,101 +83,60 @@ def _host(image: str) -> str:
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
-def _no_platform(pull: _Pull) -> Cause:
-    message = f"{pull.image} has no variant for the node's architecture: {pull.words}"
-    return cause("no-matching-platform", message, conclusive=True, seen=pull.words)
-
-
-def _unauthorised(pull: _Pull) -> Cause:
-    return cause(
-        "image-unauthorised",
-        f"the registry {pull.host} does not let the cluster read {pull.image}: {pull.words}",
-        conclusive=True,
-        seen=pull.words,
-        fix=f"kubectl create secret docker-registry NAME --docker-server={pull.host} --docker-username=USER "
-        "--docker-password=…, then deploy with --image-pull-secret NAME",
-    )
-
-
-def _missing(pull: _Pull) -> Cause:
-    return cause(
-        "image-not-found",
-        f"{pull.image} is not in the registry {pull.host}: {pull.words}",
-        conclusive=True,
-        seen=pull.words,
-    )
-
-
-def _unknown_host(pull: _Pull) -> Cause:
-    return cause(
-        "registry-unknown-host",
-        f"the cluster does not find the registry {pull.host}: {pull.words}",
-        conclusive=True,
-        seen=pull.words,
-        fix=f"name the registry as the cluster's nodes know it (-r {pull.host} is known to this machine at most)",
-    )
-
-
-def _plain_http(pull: _Pull) -> Cause:
-    return cause(
-        "registry-plain-http",
-        f"the registry {pull.host} speaks plain HTTP, the cluster HTTPS: {pull.words}",
-        conclusive=True,
-        seen=pull.words,
-    )
-
-
-def _untrusted(pull: _Pull) -> Cause:
-    return cause(
-        "registry-untrusted",
-        f"the cluster does not trust the certificate of the registry {pull.host}: {pull.words}",
-        conclusive=True,
-        seen=pull.words,
-    )
-
-
-def _limited(pull: _Pull) -> Cause:
-    return cause(
-        "registry-rate-limit",
-        f"the registry {pull.host} has had too many requests of the cluster: {pull.words}",
-        conclusive=pull.repeated,
-        seen=pull.words,
-    )
-
-
-def _away(pull: _Pull) -> Cause:
-    return cause(
-        "registry-unreachable",
-        f"the cluster cannot reach the registry {pull.host}: {pull.words}",
-        conclusive=pull.repeated,
-        seen=pull.words,
-        fix=f"is it up, and reachable from a node? curl -v https://{pull.host}/v2/ there; then deploy again",
-    )
-
-
-def _invalid(pull: _Pull) -> Cause:
-    message = f"{pull.image} is not a valid reference of an image: {pull.words}"
-    return cause("image-not-found", message, conclusive=True, seen=pull.words)
-
-
-def _disk_full(pull: _Pull) -> Cause:
-    message = f"the node has no room for {pull.image}: {pull.words}"
-    return cause("node-trouble", message, conclusive=pull.repeated, seen=pull.words)
-
-
-_TELLERS: tuple[tuple[tuple[str, ...], Callable[[_Pull], Cause]], ...] = (
-    (("no match for platform", "no matching manifest", "no child with platform", "no image found in"), _no_platform),
-    (("no space left",), _disk_full),
-    (("no such host", "name or service not known"), _unknown_host),
-    (("http response to https client", "first record does not look like a tls handshake"), _plain_http),
-    (("x509", "certificate"), _untrusted),
-    (("429", "toomanyrequests", "too many requests", "rate limit"), _limited),
-    (
-        ("401 ", "403 ", "unauthorized", "forbidden", "denied", "authentication required", "no basic auth"),
-        _unauthorised,
+_SEEN: tuple[_Failure, ...] = (
+    # A missing platform is told as "not found" too, so it stands first.
+    _Failure(
+        ("no match for platform", "no matching manifest", "no child with platform", "no image found in"),
+        "no-matching-platform",
+        "{image} has no variant for the node's architecture",
     ),
-    (("404", "not found", "manifest unknown", "name unknown", "does not exist"), _missing),
-    (("invalidimagename", "invalid reference", "could not parse reference", "couldn't parse image"), _invalid),
-    ((*_TRANSIENT, "500 ", "502 ", "503 ", "504 "), _away),
+    _Failure(("no space left",), "node-trouble", "the node has no room for {image}", passing=True),
+    _Failure(
+        ("no such host", "name or service not known"),
+        "registry-unknown-host",
+        "the cluster does not find the registry {host}",
+        fix="name the registry as the cluster's nodes know it (-r {host} is known to this machine at most)",
+    ),
+    _Failure(
+        ("http response to https client", "first record does not look like a tls handshake"),
+        "registry-plain-http",
+        "the registry {host} speaks plain HTTP, the cluster HTTPS",
+    ),
+    _Failure(
+        ("x509", "certificate"),
+        "registry-untrusted",
+        "the cluster does not trust the certificate of the registry {host}",
+    ),
+    _Failure(
+        ("429", "toomanyrequests", "too many requests", "rate limit"),
+        "registry-rate-limit",
+        "the registry {host} has had too many requests of the cluster",
+        passing=True,
+    ),
+    _Failure(
+        ("401 ", "403 ", "unauthorized", "forbidden", "denied", "authentication required", "no basic auth"),
+        "image-unauthorised",
+        "the registry {host} does not let the cluster read {image}",
+        fix="kubectl create secret docker-registry NAME --docker-server={host} --docker-username=USER "
+        "--docker-password=…, then deploy with --image-pull-secret NAME",
+    ),
+    _Failure(
+        ("404", "not found", "manifest unknown", "name unknown", "does not exist"),
+        "image-not-found",
+        "{image} is not in the registry {host}",
+    ),
+    _Failure(
+        ("invalidimagename", "invalid reference", "could not parse reference", "couldn't parse image"),
+        "image-not-found",
+        "{image} is not a valid reference of an image",
+    ),
+    _Failure(
+        (*_TRANSIENT, "500 ", "502 ", "503 ", "504 "),
+        "registry-unreachable",
+        "the cluster cannot reach the registry {host}",
+        passing=True,
+        fix="is it up, and reachable from a node? curl -v https://{host}/v2/ there; then deploy again",
+    ),
+    _Failure(("",), "image-not-pulled", "{image} cannot be pulled", passing=True),
 )
-"""Words -> who tells them; the first that fits. A missing platform is told as "not found" too, so it stands first."""
+"""The first that fits; the last fits always."""
