@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from mlfn_policies.kube_queue import backoff_us
 from mlfn_sim.kernel import SECOND_US, Kernel, Priority
-from mlfn_sim.kube.engine import Engine
+from mlfn_sim.kube.engine import Batch, Engine
 from mlfn_sim.kube.objects import PodShape
 
 __all__ = ["Ended", "Work", "run_copies"]
 
 _LONGEST_US = 10 * SECOND_US
+_FIRST = np.zeros(1, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class _Run:
         shape = self.work.shapes[self.work.function[pod]]
         for assumed, node in copy.assumed:
             self.engine.place(assumed, node)
-        chosen = self.engine.decide(shape).chosen
+        # A batch of one, taken off again: ten times as fast on 100,000 nodes as decide(), which tells why.
+        chosen = int(self.engine.run(Batch((shape,), _FIRST)).chosen[0])
+        if chosen >= 0:
+            self.engine.remove(shape, chosen)
         for assumed, node in copy.assumed:
             self.engine.remove(assumed, node)
         self.kernel.after(self.work.cycle_us, lambda: self._decided(copy, pod, chosen))
