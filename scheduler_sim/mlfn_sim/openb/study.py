@@ -107,22 +107,21 @@ def study(plan: Study, where: Where, told: _Told, progress: _Told) -> list[Curve
 
     Raises RecordingError for a trace, UnknownPolicy for a policy, and what :func:`~mlfn_sim.sweeps.sweep` raises.
     """
+    policies = {name: policy_named(name) for name in plan.policies}
     traces = {}
     for workload in plan.workloads:  # a broken file is told now, not when its turn comes
         _work(plan.folder, workload)
         traces[workload] = digest(plan.folder, workload)
-    codes = {}
-    for name in plan.policies:
+    for name, policy in policies.items():
         progress(f"preparing {name}")
-        policy = policy_named(name)
-        codes[name] = fingerprint(policy)
         ready = program(policy, fast=plan.fast)  # compiled once for all processes
         if ready.fallback:
             told(f"{name} runs as it stands, not compiled: {ready.fallback}")
+    codes = {name: fingerprint(policy) for name, policy in policies.items()}
     runs = [
         Run(workload, policy, FIRST_SEED + k, plan.folder, plan.fast, f"{traces[workload]} {codes[policy]}")
         for workload in plan.workloads
-        for policy in plan.policies
+        for policy in policies
         for k in range(plan.seeds)
     ]
     documents = sweep(runs, run_one, where=where, progress=progress)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlfn_policies.place import Nodes, Offer, Pod, Policy, fits
+from mlfn_policies.place import Nodes, Offer, Pod, Policy, best_scored, fits, fullest_device
 from mlfn_policies.place_openwhisk import function_hash, probe_steps
 from mlfn_sim.errors import UnknownPolicy
 from mlfn_sim.placement.cluster import Host, columns, fresh_known, fresh_outcome, shapes_of, shares
@@ -37,8 +41,8 @@ HOSTS = st.lists(
 GPUS = st.sampled_from([(0, 0), (1, 1000), (1, 300), (1, 550), (2, 1000), (8, 1000)])
 PODS = st.lists(
     st.builds(
-        lambda cpu, memory, gpu, models, image, more: Pod(
-            cpu, memory, *gpu, models if gpu[0] else 0, image, 200, more, more * 30, more, more * 7919
+        lambda cpu, memory, gpu, models, image, more, function: Pod(
+            cpu, memory, *gpu, models if gpu[0] else 0, image, 200, more, more * 30, more, function
         ),
         cpu=st.sampled_from([100, 1_000, 4_000]),
         memory=st.sampled_from([0, 512, 4_096]),
@@ -46,6 +50,7 @@ PODS = st.lists(
         models=st.sampled_from([0, 0, 1, 3]),
         image=st.sampled_from([-1, 0]),
         more=st.integers(0, 3),
+        function=st.integers(0, 10 * len(BUILT_IN)),
     ),
     min_size=1,
     max_size=8,
@@ -93,17 +98,39 @@ def ran(case: Case, policy: Policy, *, fast: bool) -> tuple[Outcome, Nodes]:
     return outcome, nodes
 
 
-@pytest.mark.timeout(600)  # sixteen programs are compiled once
-@pytest.mark.parametrize("name", BUILT_IN)
-@settings(max_examples=25, deadline=None)
+def _of_all(part: str, arguments: str, nothing: str) -> FunctionType:
+    """Return a function that does what the n-th built-in policy does; n: the pod's function modulo their number."""
+    space: dict[str, Any] = {}
+    lines = [f"def {part}({arguments}):"]
+    for n, name in enumerate(BUILT_IN):
+        space[f"{part}_{n}"] = (
+            getattr(policy_named(name), part) or {"choose": best_scored, "device": fullest_device}[part]
+        )
+        lines += [f"    if pod.function % {len(BUILT_IN)} == {n}:", f"        return {part}_{n}({arguments})"]
+    exec("\n".join([*lines, f"    return {nothing}"]), space)
+    made = space[part]
+    assert isinstance(made, FunctionType)
+    return made
+
+
+EVERY = Policy(
+    _of_all("feasible", "pod, nodes, i", "False"),
+    _of_all("score", "pod, nodes, i", "0.0"),
+    _of_all("choose", "pod, nodes, offer", "0"),
+    _of_all("device", "pod, nodes, i, draw", "-1"),
+)
+"""All built-in policies in one program, so that they are compiled in one go: each pod is placed by one of them."""
+
+
+@pytest.mark.timeout(300)  # the program is compiled once
+@settings(max_examples=200, deadline=None)
 @given(case=CASES)
-def test_compiled_equals_plain_and_nothing_is_over_capacity(name: str, case: Case) -> None:
-    policy = policy_named(name)
-    plain, nodes = ran(case, policy, fast=False)
-    fast, _ = ran(case, policy, fast=True)
+def test_compiled_equals_plain_and_nothing_is_over_capacity(case: Case) -> None:
+    plain, nodes = ran(case, EVERY, fast=False)
+    fast, _ = ran(case, EVERY, fast=True)
     for ours, theirs in zip(plain, fast, strict=True):
         assert np.array_equal(ours, theirs)
-    again, _ = ran(case, policy, fast=True)
+    again, _ = ran(case, EVERY, fast=True)
     assert np.array_equal(again.node, fast.node)
     for i, host in enumerate(case.hosts):
         assert 0 <= nodes.cpu_free[i] <= host.cpu
@@ -215,6 +242,28 @@ def test_policies_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for wrong in ("somebodys:nothing", "somebodys:absent", "no_such_policy", "no_such_module:x"):
         with pytest.raises(UnknownPolicy, match=wrong.split(":")[0]):
             policy_named(wrong)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("import no_such_package\n", "broken_policy imports no_such_package, which is not there"),
+        ("def score(pod, nodes, i)\n    return 0\n", "broken_policy.py:1: is not Python"),
+        ("\nscore = 1 / 0\n", "broken_policy.py:2: importing failed: ZeroDivisionError: division by zero"),
+        ("x = 1\n", "score is not defined; expected a plain function"),
+    ],
+)
+def test_a_policy_that_cannot_be_imported_says_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, told: str
+) -> None:
+    import sys
+
+    (tmp_path / "broken_policy.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_policy", raising=False)
+    with pytest.raises(UnknownPolicy, match=re.escape(told)):
+        policy_named("broken_policy")
+    monkeypatch.delitem(sys.modules, "broken_policy", raising=False)
 
 
 def test_hosts_of_any_shape_become_columns() -> None:
