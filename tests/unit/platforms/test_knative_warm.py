@@ -148,6 +148,8 @@ def test_annotations_and_limits_of_the_function_count() -> None:
     assert (plain.window_s, plain.retention_s, plain.total_value, plain.stay_s) == (60, 0, 100, 63)
     kept = FunctionSpec("iris", annotations={RETENTION: "1m30s"}, concurrency=8, target=20.0, window_s=120)
     assert terms_of(kept, limits, "", 1).retention_s == 90
+    with pytest.raises(InvalidInput, match="expected a duration such as 90s"):
+        terms_of(replace(kept, annotations={RETENTION: "long"}), limits, "", 1)
     assert terms_of(kept, limits, "", 1).total_value == 8
     burst = replace(limits, target_burst_capacity=0.0)
     assert terms_of(FunctionSpec("iris"), burst, "", 1).stay_s == 90

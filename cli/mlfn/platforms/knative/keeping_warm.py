@@ -5,16 +5,15 @@ What the cluster's operator set counts where the function says nothing; where it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from mlfn.errors import MlfnError, NotFound
+from mlfn.errors import InvalidInput, MlfnError, NotFound
 from mlfn.function import FunctionSpec, WarmStatus
 from mlfn.platforms.kube.companions import companions_of
 from mlfn.platforms.kube.door import ClusterDoor
 from mlfn.platforms.kube.instances import condition, unix_time
 from mlfn.platforms.kube.kinds import CRON_JOB, PING_SOURCE, Object
-from mlfn.platforms.kube.limits import ClusterLimits, read
+from mlfn.platforms.kube.limits import ClusterLimits, read, read_duration
 from mlfn.platforms.kube.records import own_annotations
 from mlfn_policies.warm import WarmTerms
 
@@ -24,8 +23,6 @@ RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
 _BY_HAND = "mlfn warm run"
 _BURST = "autoscaling.knative.dev/target-burst-capacity"
 _PERIOD = "mlfn.dev/warm-period"
-_SECONDS = re.compile(r"([0-9.]+)(h|m|s)")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def warm_terms(door: ClusterDoor, spec: FunctionSpec) -> WarmTerms:
@@ -38,11 +35,10 @@ def terms_of(spec: FunctionSpec, limits: ClusterLimits, sender: str, finest_s: i
     """Return the same, of what was read. Pure."""
     blank = FunctionSpec(spec.name)
     target = spec.target if spec.target != blank.target else limits.container_concurrency_target_default
-    retention_s = limits.scale_to_zero_pod_retention_period_s
     capacity = limits.target_burst_capacity
     return WarmTerms(
         window_s=spec.window_s if spec.window_s != blank.window_s else limits.stable_window_s,
-        retention_s=_seconds(spec.annotations[RETENTION]) if RETENTION in spec.annotations else retention_s,
+        retention_s=_retention_s(spec, limits.scale_to_zero_pod_retention_period_s),
         min_scale=spec.min_scale or limits.min_scale,
         max_scale=spec.max_scale or limits.max_scale,
         total_value=min(spec.concurrency, target) if spec.concurrency else target,
@@ -96,6 +92,11 @@ def _of_sender(spec: FunctionSpec, found: Sequence[Object]) -> WarmStatus:
     )
 
 
-def _seconds(text: str) -> float:
-    """Read a duration as the annotation writes it (``90s``, ``1m30s``); Knative refuses what cannot be read."""
-    return sum(float(number) * _UNITS[unit] for number, unit in _SECONDS.findall(text))
+def _retention_s(spec: FunctionSpec, assumed_s: float) -> float:
+    text = spec.annotations.get(RETENTION)
+    if text is None:
+        return assumed_s
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise InvalidInput(f"--annotation {RETENTION}={text}: expected a duration such as 90s or 1m30s") from error

@@ -37,10 +37,10 @@ def is_ready_pod(pod: Object) -> bool:
     return "deletionTimestamp" not in pod["metadata"] and condition(pod, "Ready").get("status") == "True"
 
 
-def condition(thing: Object, kind: str) -> Mapping[str, Any]:
+def condition(thing: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """Return a condition of an object, an empty one where it is not there."""
     conditions = thing.get("status", {}).get("conditions") or ()
-    return next((each for each in conditions if each["type"] == kind), {})
+    return next((each for each in conditions if each.get("type") == kind), {})
 
 
 def unix_time(stamp: str | None) -> float:

@@ -17,7 +17,7 @@ from mlfn.platforms.kube.quantities import amount
 if TYPE_CHECKING:
     from mlfn.platforms.kube.door import ClusterDoor
 
-__all__ = ["CHECKED", "CONFIG_MAPS", "NAMESPACE", "ClusterLimits", "limits_of", "read"]
+__all__ = ["CHECKED", "CONFIG_MAPS", "NAMESPACE", "ClusterLimits", "limits_of", "read", "read_duration"]
 
 NAMESPACE = "knative-serving"
 """Where Knative keeps its configuration."""
@@ -112,8 +112,11 @@ def _count(text: str) -> int:
     return -1 if text.strip() == "disabled" else int(text.strip())
 
 
-def _seconds(text: str) -> float:
-    """Read a duration as Go writes it (``1m30s``), or a bare number of seconds; "disabled" is for ever."""
+def read_duration(text: str) -> float:
+    """Read a duration as Go writes it (``1m30s``), or a bare number of seconds; "disabled" is for ever.
+
+    Raises ValueError.
+    """
     bare = text.strip()
     if bare == "disabled":
         return float("inf")
@@ -144,18 +147,18 @@ _SOURCES: dict[str, _Source] = {
     "min_scale": _Source(_AUTOSCALER, "min-scale", _whole),
     "max_scale": _Source(_AUTOSCALER, "max-scale", _whole),
     "max_scale_limit": _Source(_AUTOSCALER, "max-scale-limit", _whole),
-    "stable_window_s": _Source(_AUTOSCALER, "stable-window", _seconds),
-    "scale_to_zero_grace_period_s": _Source(_AUTOSCALER, "scale-to-zero-grace-period", _seconds),
-    "scale_to_zero_pod_retention_period_s": _Source(_AUTOSCALER, "scale-to-zero-pod-retention-period", _seconds),
-    "scale_down_delay_s": _Source(_AUTOSCALER, "scale-down-delay", _seconds),
+    "stable_window_s": _Source(_AUTOSCALER, "stable-window", read_duration),
+    "scale_to_zero_grace_period_s": _Source(_AUTOSCALER, "scale-to-zero-grace-period", read_duration),
+    "scale_to_zero_pod_retention_period_s": _Source(_AUTOSCALER, "scale-to-zero-pod-retention-period", read_duration),
+    "scale_down_delay_s": _Source(_AUTOSCALER, "scale-down-delay", read_duration),
     "container_concurrency_target_default": _Source(_AUTOSCALER, "container-concurrency-target-default", _number),
     "container_concurrency_target_percentage": _Source(
         _AUTOSCALER, "container-concurrency-target-percentage", _percentage
     ),
     "requests_per_second_target_default": _Source(_AUTOSCALER, "requests-per-second-target-default", _number),
     "target_burst_capacity": _Source(_AUTOSCALER, "target-burst-capacity", _number),
-    "revision_timeout_s": _Source(_DEFAULTS, "revision-timeout-seconds", _seconds),
-    "max_revision_timeout_s": _Source(_DEFAULTS, "max-revision-timeout-seconds", _seconds),
+    "revision_timeout_s": _Source(_DEFAULTS, "revision-timeout-seconds", read_duration),
+    "max_revision_timeout_s": _Source(_DEFAULTS, "max-revision-timeout-seconds", read_duration),
     "container_concurrency": _Source(_DEFAULTS, "container-concurrency", _whole),
     "container_concurrency_max_limit": _Source(_DEFAULTS, "container-concurrency-max-limit", _whole),
     "allow_container_concurrency_zero": _Source(_DEFAULTS, "allow-container-concurrency-zero", _boolean),
@@ -163,10 +166,10 @@ _SOURCES: dict[str, _Source] = {
     "revision_memory_limit": _Source(_DEFAULTS, "revision-memory-limit", _quantity),
     "empty_dir": _Source(_FEATURES, "kubernetes.podspec-volumes-emptydir", _flag),
     "secure_pod_defaults": _Source(_FEATURES, "secure-pod-defaults", str.strip),
-    "progress_deadline_s": _Source(_DEPLOYMENT, "progress-deadline", _seconds),
+    "progress_deadline_s": _Source(_DEPLOYMENT, "progress-deadline", read_duration),
     "registries_skipping_tag_resolving": _Source(_DEPLOYMENT, "registries-skipping-tag-resolving", _names),
-    "retain_since_create_time_s": _Source(_GC, "retain-since-create-time", _seconds),
-    "retain_since_last_active_time_s": _Source(_GC, "retain-since-last-active-time", _seconds),
+    "retain_since_create_time_s": _Source(_GC, "retain-since-create-time", read_duration),
+    "retain_since_last_active_time_s": _Source(_GC, "retain-since-last-active-time", read_duration),
     "min_non_active_revisions": _Source(_GC, "min-non-active-revisions", _count),
     "max_non_active_revisions": _Source(_GC, "max-non-active-revisions", _count),
     "ingress_class": _Source(_NETWORK, "ingress-class", str.strip),

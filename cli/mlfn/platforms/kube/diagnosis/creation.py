@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
-from mlfn.platforms.kube.diagnosis.scene import Scene, condition, seconds
+from mlfn.platforms.kube.diagnosis.scene import Scene, seconds
+from mlfn.platforms.kube.instances import condition
 from mlfn.platforms.kube.quantities import amount, told
 
 __all__ = ["PATIENCE_S", "creation_causes", "refused_pod", "unplaced"]

@@ -8,7 +8,8 @@ from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
 from mlfn.platforms.kube.diagnosis.creation import refused_pod
 from mlfn.platforms.kube.diagnosis.images import image_cause, looks_like_a_pull
 from mlfn.platforms.kube.diagnosis.pods import Ended, ended_cause, refused_container
-from mlfn.platforms.kube.diagnosis.scene import Scene, condition, count, seconds
+from mlfn.platforms.kube.diagnosis.scene import Scene, count, seconds
+from mlfn.platforms.kube.instances import condition
 
 __all__ = ["revision_causes", "verdict"]
 

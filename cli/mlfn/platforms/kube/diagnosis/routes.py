@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 from mlfn.platforms.kube.diagnosis.causes import Cause, cause, quoted
-from mlfn.platforms.kube.diagnosis.scene import Scene, condition, seconds
+from mlfn.platforms.kube.diagnosis.scene import Scene, seconds
+from mlfn.platforms.kube.instances import condition
 
 __all__ = ["route_causes"]
 

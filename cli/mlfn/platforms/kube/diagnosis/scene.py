@@ -6,12 +6,14 @@ Deployment. Events stay when their pods are gone, so they are found by the names
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ["SIDECARS", "Scene", "began_at", "condition", "count", "happened_at", "look", "seconds", "times"]
+from mlfn.platforms.kube.instances import condition
+
+__all__ = ["SIDECARS", "Scene", "began_at", "count", "happened_at", "look", "seconds", "times"]
 
 Thing = Mapping[str, Any]
 
@@ -114,12 +116,6 @@ def look(objects: Sequence[Thing], revision: str | None, logs: Mapping[str, str]
         logs=logs,
         now=max(newest, now or 0.0),
     )
-
-
-def condition(thing: Thing, kind: str) -> Thing:
-    """Return the condition of a type, an empty one where there is none."""
-    found: Iterable[Thing] = thing.get("status", {}).get("conditions") or ()
-    return next((each for each in found if each.get("type") == kind), {})
 
 
 def happened_at(event: Thing) -> float:
