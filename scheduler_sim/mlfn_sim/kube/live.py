@@ -8,10 +8,11 @@ Source: kubernetes v1.34, ``backend/cache/node_tree.go``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from mlfn_sim.kube.engine import Decider as Engine
 from mlfn_sim.kube.node_columns import zone_of
-from mlfn_sim.kube.objects import NodeSpec
+from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.preemption import Resident
 
 __all__ = ["Engine", "LiveCluster"]
@@ -23,8 +24,11 @@ class LiveCluster:
     def __init__(self, nodes: Iterable[NodeSpec], make: Callable[[tuple[NodeSpec, ...]], Engine]) -> None:
         self._zones: dict[tuple[str, str], dict[str, NodeSpec]] = {}
         self._residents: dict[str, dict[int, Resident]] = {}
+        self.pods = self.weighing = 0
+        """How many pods are on nodes, and how many of them weigh others."""
         self._numbers: dict[str, int] = {}
         self._index: dict[str, int] = {}
+        self._ending: dict[PodShape, PodShape] = {}
         for node in (given := tuple(nodes)):
             self._insert(node)
         self.engine = make(given)
@@ -52,23 +56,34 @@ class LiveCluster:
         """Return the pods on a node, in the order in which they came."""
         return tuple(self._residents.get(name, {}).values())
 
+    def _count(self, resident: Resident, change: int) -> None:
+        self.pods += change
+        self.weighing += change * weighs_others(resident.shape.affinity)
+
     def resident(self, pod: int, name: str) -> Resident:
         """Return one pod on a node."""
         return self._residents[name][pod]
 
     def place(self, resident: Resident, name: str) -> None:
         """Put a pod onto a node."""
+        self._count(resident, 1)
         self._residents[name][resident.pod] = resident
         self.engine.place(resident.shape, self._index[name])
 
     def note(self, resident: Resident, name: str) -> None:
-        """Replace what is known of a pod on a node; it holds what it held."""
+        """Replace what is known of a pod on a node; one that ends holds what it held, but is no longer spread over."""
+        if resident.terminating and not resident.shape.terminating:
+            ending = self._ending.setdefault(resident.shape, replace(resident.shape, terminating=True))
+            self.engine.remove(resident.shape, self._index[name])
+            self.engine.place(ending, self._index[name])
+            resident = replace(resident, shape=ending)
         self._residents[name][resident.pod] = resident
 
     def remove(self, pod: int, name: str) -> Resident | None:
         """Take a pod off a node, None when it is not there (any more)."""
         found = self._residents.get(name, {}).pop(pod, None)
         if found is not None:
+            self._count(found, -1)
             self.engine.remove(found.shape, self._index[name])
         return found
 
@@ -86,6 +101,8 @@ class LiveCluster:
         if not self._zones[zone]:
             del self._zones[zone]
         gone = tuple(self._residents.pop(name).values())
+        for resident in gone:
+            self._count(resident, -1)
         self._renumber()
         return node, gone
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from mlfn_sim.kube.calls import Api, ApiSettings
 from mlfn_sim.kube.catalog import Catalog
 from mlfn_sim.kube.journal import NEVER
 from mlfn_sim.kube.live import LiveCluster
-from mlfn_sim.kube.objects import Effect, NodeSpec, PodShape, Taint
+from mlfn_sim.kube.objects import Effect, NodeSpec, PodShape, Requirement, Selector, Spread, Taint
+from mlfn_sim.kube.preemption import Resident
 from mlfn_sim.kube.profile import Profile
 from mlfn_sim.kube.queue import QueueSettings
 from mlfn_sim.kube.reference import ReferenceEngine
@@ -296,17 +297,41 @@ def test_new_nodes_are_last_and_zones_take_turns() -> None:
 
     cluster = LiveCluster([node("a1"), node("a2"), node("b1", zone="b")], make)
     assert walk() == "a1 b1 a2"
-    for change, then in [
+    steps: list[tuple[Callable[[], object], str]] = [
         (lambda: cluster.add(node("b2", zone="b")), "a1 b1 a2 b2"),
         (lambda: cluster.drop("a1"), "a2 b1 b2"),
         (lambda: cluster.change(node("a2", 5000)), "a2 b1 b2"),
         (lambda: cluster.change(node("b1", zone="c")), "a2 b2 b1"),
         (lambda: cluster.drop("a2"), "b2 b1"),
         (lambda: cluster.add(node("a3")), "b2 b1 a3"),
-    ]:
+    ]
+    for change, then in steps:
         change()
         assert walk() == then
     with pytest.raises(ValueError, match="'b2' is there already"):
         cluster.add(node("b2"))
     with pytest.raises(ValueError, match="no node 'a1'"):
         cluster.drop("a1")
+
+
+def test_a_pod_that_ends_holds_its_room_and_is_not_spread_over() -> None:
+    app = Selector((Requirement("app", "In", ("x",)),))
+    labelled = replace(pod(300), labels=(("app", "x"),))
+    spread = replace(labelled, spreads=(Spread("topology.kubernetes.io/zone", 1, True, app),))
+    cluster = LiveCluster(
+        [node("a1", 500), node("b1", zone="b")], lambda there: ReferenceEngine(Catalog(there), Profile())
+    )
+    small = replace(spread, requests=())
+    cluster.place(Resident(0, labelled, 0), "a1")
+    place = cluster.index("a1")
+    assert place is not None
+
+    def filters() -> list[str]:
+        return [why.plugin if (why := cluster.engine.rejection(each, place)) else "" for each in (small, spread)]
+
+    assert filters() == ["PodTopologySpread", "NodeResourcesFit"]
+    for _ in range(2):  # told twice, it ends once
+        cluster.note(replace(cluster.resident(0, "a1"), terminating=True), "a1")
+        assert filters() == ["", "NodeResourcesFit"]
+    assert cluster.remove(0, "a1") is not None
+    assert filters() == ["", ""]

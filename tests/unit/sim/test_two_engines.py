@@ -167,16 +167,18 @@ def other_nodes(rng: random.Random, nodes: list[NodeSpec]) -> tuple[NodeSpec, ..
 def victims(engine: Engine, rng: random.Random) -> object:
     """Crowd the nodes with pods of little importance, and tell whom an important one that fits nowhere would end."""
     lesser = [a_shape(rng, rng.randint(0, 3)) for _ in range(3)]
+    shape, kept = a_shape(rng, 9), a_shape(rng, 10)
+    for each in (*lesser, shape, kept):
+        engine.catalog.plan(each)  # all are known at once, so that tables are laid out once
     residents: dict[int, list[Resident]] = {}
     for pod in range(20):
         node = rng.randrange(min(12, len(engine.catalog.nodes)))
         there = Resident(pod, rng.choice(lesser), rng.randrange(50))
         engine.place(there.shape, node)
         residents.setdefault(node, []).append(there)
-    shape = a_shape(rng, 9)
     found = {node: engine.rejection(shape, node) for node in residents}
     curable = [node for node, why in found.items() if why is not None and why.curable]
-    search = Candidates(curable, residents, nominated={0: [a_shape(rng, 10)]}, draw=rng.random())
+    search = Candidates(curable, residents, nominated={0: [kept]}, draw=rng.random())
     return found, candidates(engine, shape, search)
 
 
