@@ -23,6 +23,17 @@ def wheels(parts: ModuleType, tmp_path: Path) -> Path:
     return folder
 
 
+def as_index(wheels: Path) -> Path:
+    """Lay a folder of wheels out as a package index, a page for each package, and return its root."""
+    for wheel in wheels.glob("*.whl"):
+        folder = wheels / "simple" / wheel.name.partition("-")[0]
+        folder.mkdir(parents=True, exist_ok=True)
+        wheel.rename(folder / wheel.name)
+        with (folder / "index.html").open("a") as page:
+            page.write(f'<a href="{wheel.name}">{wheel.name}</a>\n')
+    return wheels / "simple"
+
+
 def test_a_mislabelled_wheel_is_refused(
     make: Make, request_of: BuildRequest, wheels: Path, parts: ModuleType, tmp_path: Path
 ) -> None:
@@ -109,10 +120,7 @@ def test_a_private_index_with_a_password(
     import http.server
     import threading
 
-    for wheel in wheels.glob("*.whl"):
-        folder = wheels / "simple" / wheel.name.partition("-")[0]
-        folder.mkdir(parents=True, exist_ok=True)
-        wheel.rename(folder / wheel.name)
+    as_index(wheels)
     lock = tmp_path / "lock"
     lock.write_text("".join(parts.write_lock(wheels / "simple" / n, lock, (n,)).read_text() for n in parts.PACKAGES))
     secret = "open-sesame-42"
@@ -166,10 +174,7 @@ def test_an_index_behind_a_private_authority(
     certificate = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(certificate))
     lock = parts.write_lock(wheels, tmp_path / "lock")
-    for wheel in wheels.glob("*.whl"):
-        folder = wheels / "simple" / wheel.name.partition("-")[0]
-        folder.mkdir(parents=True, exist_ok=True)
-        wheel.rename(folder / wheel.name)
+    as_index(wheels)
 
     class Index(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *args: Any) -> None:
@@ -197,3 +202,21 @@ def test_an_index_behind_a_private_authority(
             make(request_of, **asked)
         assert make(request_of, ca_file=certificate, **asked).ref.digest
         server.shutdown()
+
+
+def test_an_index_of_files(
+    make: Make, request_of: BuildRequest, parts: ModuleType, wheels: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """As a mirror on a disk is laid out: no server, the pages of the packages beside their wheels."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lock = parts.write_lock(wheels, tmp_path / "lock")
+    asked: dict[str, Any] = {"wheel_dir": None, "lock": lock, "output": tmp_path / "x.tar"}
+    index = as_index(wheels)
+    assert make(request_of, index_url=index.as_uri(), **asked).ref.digest
+    lock.write_text(f"{lock.read_text()}# not made before\n")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another"))
+    (index / "numpy" / "index.html").unlink()
+    with pytest.raises(BuildFailed, match="there are no wheels for") as told:
+        make(request_of, index_url=index.as_uri(), **asked)
+    assert "numpy" in told.value.details

@@ -277,6 +277,8 @@ def test_a_deploy_after_a_rollback_takes_all_traffic_and_keeps_the_tags(
     assert serves(knative) == {deployed.revision: 100}
     tags = {share.tag: share.revision for share in platform.status("iris").traffic if share.tag}
     assert tags == {"next": "iris-00002"}
+    signatures = {each.signature for each in platform.status("iris").revisions}
+    assert signatures == {platform.status("iris").signature}
 
 
 def test_a_failed_deploy_after_a_rollback_stays_with_what_was_gone_back_to(
