@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import threading
 import time
@@ -79,24 +78,22 @@ class Subject:
 
 
 @contextmanager
-def local_platform(folder: Path) -> Iterator[tuple[Platform, ImageSettings]]:
+def local_platform(folder: Path, port: int) -> Iterator[tuple[Platform, ImageSettings]]:
     """Give the embedded platform with a state of its own."""
     from mlfn.platforms import local
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        settings = {"local.state_dir": str(folder / "state"), "local.port": str(probe.getsockname()[1])}
+    settings = {"local.state_dir": str(folder / "state"), "local.port": str(port)}
     try:
         yield local.connect(settings), ImageSettings()
     finally:
         local.down(settings)
 
 
-def on_cluster(name: str) -> Callable[[Path], AbstractContextManager[tuple[Platform, ImageSettings]]]:
+def on_cluster(name: str) -> Callable[[Path, int], AbstractContextManager[tuple[Platform, ImageSettings]]]:
     """Return what gives a platform of the cluster with a namespace of its own."""
 
     @contextmanager
-    def platform(folder: Path) -> Iterator[tuple[Platform, ImageSettings]]:
+    def platform(folder: Path, port: int) -> Iterator[tuple[Platform, ImageSettings]]:
         kubeconfig, registry = os.environ["KUBECONFIG"], os.environ["MLFN_REGISTRY"]
         namespace = f"conformance-{uuid.uuid4().hex[:8]}"
         image = ImageSettings(registry=f"{registry}/conformance", base=os.environ["MLFN_BASE_IMAGE"], plain_http=True)
@@ -119,7 +116,7 @@ PLATFORMS = {"local": local_platform, "knative": on_cluster("knative"), "kuberne
 
 
 @pytest.fixture(params=os.environ.get("MLFN_CONFORMANCE", "local").split(","))
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+def subject(request: pytest.FixtureRequest, tmp_path: Path, lasting_port: Callable[[], int]) -> Iterator[Subject]:
     """Give each platform in turn."""
     repository = Path(__file__).resolve().parents[2]
     model, changed, failing = (tmp_path / name for name in ("model.onnx", "changed.onnx", "failing.onnx"))
@@ -132,5 +129,5 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     loaded.graph.initializer.append(onnx.helper.make_tensor("misfit", onnx.TensorProto.INT64, [2], [3, 7]))
     loaded.graph.output.append(onnx.helper.make_tensor_value_info("failing", onnx.TensorProto.FLOAT, None))
     onnx.save(loaded, failing)
-    with PLATFORMS[request.param](tmp_path) as (platform, image):
+    with PLATFORMS[request.param](tmp_path, lasting_port()) as (platform, image):
         yield Subject(platform, model, changed, failing, image)

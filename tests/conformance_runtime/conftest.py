@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -76,16 +75,9 @@ class Served:
         return self.process.wait(30)
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
-def serving(model: Path, name: str, folder: Path, **env: str) -> Iterator[Served]:
-    """Run the function server on a free port and wait until it is ready."""
-    port = free_port()
+def serving(model: Path, name: str, folder: Path, port: int, **env: str) -> Iterator[Served]:
+    """Run the function server and wait until it is ready."""
     argv = (*SERVER, "--model", str(model), "--name", name, "--port", str(port))
     surroundings = {key: value for key, value in os.environ.items() if not key.startswith(("__OW_", "MLFN_"))}
     with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
@@ -112,11 +104,13 @@ def _wait_until_ready(served: Served) -> None:
 
 
 @pytest.fixture(scope="session")
-def serve_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., AbstractContextManager[Served]]:
+def serve_model(
+    tmp_path_factory: pytest.TempPathFactory, lasting_port: Callable[[], int]
+) -> Callable[..., AbstractContextManager[Served]]:
     """Return ``serving`` with a folder of its own for each call."""
 
     def start(model: Path, name: str, **env: str) -> AbstractContextManager[Served]:
-        return serving(model, name, tmp_path_factory.mktemp(name), **env)
+        return serving(model, name, tmp_path_factory.mktemp(name), lasting_port(), **env)
 
     return start
 

@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,12 +94,8 @@ def test_the_router_moves_to_the_port_that_is_asked_for(world: Any, unused: int)
 
 
 @pytest.fixture
-def unused() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
+def unused(lasting_port: Callable[[], int]) -> int:
+    return lasting_port()
 
 
 @pytest.fixture

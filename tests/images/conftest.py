@@ -76,13 +76,13 @@ def make() -> Callable[..., BuiltImage]:
 
 
 @pytest.fixture(scope="session")
-def registry(load_script: Callable[[Path], ModuleType]) -> Iterator[Any]:
+def registry(load_script: Callable[[Path], ModuleType], lasting_port: Callable[[], int]) -> Iterator[Any]:
     """Return a running registry that asks nobody for a name."""
     running = load_script(TESTS / "registry" / "running_registry.py")
     if running.program() is None:
         pytest.skip("the tests need a real registry: apt-get install docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="mlfn-images-"))
-    started = running.RunningRegistry(folder, running.free_port()).start()
+    started = running.RunningRegistry(folder, lasting_port()).start()
     yield started
     started.stop()
     shutil.rmtree(folder)

@@ -28,7 +28,7 @@ def running(load_script: Callable[[Path], ModuleType]) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def start_registry(running: ModuleType) -> Iterator[Callable[..., Any]]:
+def start_registry(running: ModuleType, lasting_port: Callable[[], int]) -> Iterator[Callable[..., Any]]:
     """Return a function that starts a registry, which stops with the session."""
     if running.program() is None:
         pytest.skip("the tests need a real registry: apt-get install docker-registry")
@@ -37,7 +37,7 @@ def start_registry(running: ModuleType) -> Iterator[Callable[..., Any]]:
     folder = Path(tempfile.mkdtemp(prefix="mlfn-registry-"))
 
     def start(**settings: Any) -> Any:
-        one = running.RunningRegistry(folder / str(len(started)), running.free_port(), **settings).start()
+        one = running.RunningRegistry(folder / str(len(started)), lasting_port(), **settings).start()
         started.append(one)
         return one
 

@@ -125,13 +125,6 @@ class RunningRegistry:
         return "\n".join(lines) + "\n"
 
 
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """Ask a registry directly, past our own code."""
     try:
