@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from mlfn.errors import NotAuthorised, NotFound
 from mlfn.platforms.knative.revisions import REVISION_LABEL, serving
 from mlfn.platforms.kube.door import ClusterDoor
+from mlfn.platforms.kube.instances import is_ready_pod
 from mlfn.platforms.kube.kinds import KNATIVE_INGRESS, POD, Object
 from mlfn.platforms.kube.ways_in import Way, by_addresses_of, by_ingress, by_pods_of, by_port_forward, by_url
 
@@ -51,10 +52,10 @@ def ways(door: ClusterDoor, service: Object, ingress: str) -> Iterator[Way]:
         lambda: door.list(POD, _ACTIVATOR, namespace=_SYSTEM),
         lambda: door.list(POD, f"{REVISION_LABEL}={revision}"),
     ):
-        for pod in _ready(_seen(pods)):
+        pod = next(filter(is_ready_pod, _seen(pods)), None)
+        if pod is not None:
             place = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
             yield by_port_forward(door, place, _HTTP, host or revision, headers)
-            break
 
 
 def _gateways(door: ClusterDoor, service: Object) -> tuple[tuple[str, str], ...]:
@@ -80,12 +81,3 @@ def _seen(look: Callable[[], tuple[_Found, ...]]) -> tuple[_Found, ...]:
         return look()
     except (NotAuthorised, NotFound):
         return ()
-
-
-def _ready(pods: tuple[Object, ...]) -> list[Object]:
-    return [
-        pod
-        for pod in pods
-        if "deletionTimestamp" not in pod["metadata"]
-        and any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions") or ())
-    ]
