@@ -66,6 +66,9 @@ class Simulation:
         scenario, streams = self.scenario, Streams(self.seed)
         self.world = make_world(scenario, self.source, self.seed)
         self.cluster = WatchedCluster(self.world.nodes, engine_maker(scenario, self.world, self.seed))
+        for kind in self.world.kinds:
+            # Known from the start: a shape that comes later has the engine lay its tables out again.
+            self.cluster.engine.catalog.plan(kind.shape)
         self.decisions = Decisions(scenario.scheduler.service_time, lambda: self.cluster.engine)
         self.scheduler = KubeScheduler(self.kernel, self.cluster, streams, self._settings())
         self.pods: list[_Known] = []
