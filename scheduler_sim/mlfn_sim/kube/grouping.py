@@ -100,7 +100,7 @@ def _lanes(table: npt.NDArray[np.int64], groups: list[npt.NDArray[np.uint8]], si
         np.zeros((classes, blocks), np.uint8),
         np.zeros(nodes, np.int64),
         np.zeros(nodes, np.int32),
-        np.zeros(nodes, np.int64),
+        np.zeros(nodes, np.int16),
     )
 
 
@@ -125,7 +125,7 @@ def pack_lanes(cluster: Cluster) -> Lanes:
         table[s] = (lane, row, row, classes, room, 0 if counted else groups_of_it, -1, counted, steady, 0)
         lane, classes = lane + 1, classes + room
     own_rows = len(groups.columns)
-    for s in np.flatnonzero(table[:, Lane.COUNTED] == 1):
+    for s in np.flatnonzero(table[:, Lane.COUNTED] == 1).tolist():
         table[s, Lane.CLASSES] = own_rows
         own_rows += 1
     return _lanes(table, groups.columns, (nodes, classes))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlfn_sim.kube.compiled import compiled, inlined
+from mlfn_sim.kube.compiled import inlined, inner
 from mlfn_sim.kube.packing import PLUGINS, Rule
 from mlfn_sim.kube.scanning import (
     HERE,
@@ -52,8 +52,8 @@ class Lane:
 
     SCORES, GROUPS, CLASSES, FIRST, ROOM, IN_USE, SEEN, COUNTED, STEADY, WEIGHED = range(10)
     """Row of ``own`` (-1: the shape is scanned for); row of groups; row of classes; first class, most, those in use;
-    changes that the lane has followed (-1: it is to be made); whether pods on the node itself divide classes; whether only which classes have nodes decides what is
-    shared; whether ``shared`` holds that."""
+    changes that the lane has followed (-1: it is to be made); whether pods on the node itself divide classes; whether
+    only which classes have nodes decides what they share; whether ``shared`` holds that."""
     COUNT = 10
 
 
@@ -82,11 +82,11 @@ class Lanes(NamedTuple):
     """By place among the found: working room."""
     classes: npt.NDArray[np.int32]
     """Of each of the found: class, counted from the shape's first."""
-    tops: npt.NDArray[np.int64]
+    tops: npt.NDArray[np.int16]
     """Of each of the found: the best own score."""
 
 
-@compiled
+@inner
 def _find_keys(cluster: Cluster, room: Room, lanes: Lanes, s: int, n: int) -> bool:
     """Find what class the looked-at positions belong to; return whether the counts can be told apart."""
     rows, single, looked = cluster.shapes.rows, cluster.tallies.single, room.looked
@@ -114,7 +114,7 @@ def _find_keys(cluster: Cluster, room: Room, lanes: Lanes, s: int, n: int) -> bo
     return fine
 
 
-@compiled
+@inner
 def _class_of(lanes: Lanes, s: int, wanted: int) -> int:
     """Return the class with a key, a new or an empty one where there is none; -1: no room."""
     table, key, nodes = lanes.table, lanes.key, lanes.nodes
@@ -173,7 +173,7 @@ def _settle(room: Room, lanes: Lanes, s: int, n: int) -> bool:
     return True
 
 
-@compiled
+@inner
 def _clear(lanes: Lanes, s: int) -> None:
     table = lanes.table
     first, end = table[s, 3], table[s, 3] + table[s, 4]
@@ -188,7 +188,7 @@ def _clear(lanes: Lanes, s: int) -> None:
         lanes.member[table[s, 2]] = 0
 
 
-@compiled
+@inner
 def _rate(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Work out the own scores of looked-at positions into ``room.totals``, -1 where the node rejects."""
     filter_here(cluster, room, s, 0, n)
@@ -201,7 +201,7 @@ def _rate(cluster: Cluster, room: Room, s: int, n: int) -> None:
             room.totals[i] = -1
 
 
-@compiled
+@inner
 def _is_plain(cluster: Cluster, s: int) -> bool:
     """Tell whether a shape asks cpu and memory of a node, tolerations and affinity, and nothing else."""
     plain, shapes = is_default(cluster.settings), cluster.shapes
@@ -258,7 +258,7 @@ def _follow(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> bool:
     return bool(fine)
 
 
-@compiled
+@inner
 def _refresh(lanes: Lanes, s: int, c: int, block: int) -> None:
     """Work out the best of a class in a block again."""
     own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
@@ -271,12 +271,12 @@ def _refresh(lanes: Lanes, s: int, c: int, block: int) -> None:
     lanes.tied[lanes.table[s, 3] + c, block] = tied if top >= 0 else 0
 
 
-@compiled
+@inner
 def _example(lanes: Lanes, s: int, c: int) -> int:
     """Return one node of a class that has some."""
     own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
     where = lanes.table[s, 3] + c
-    p = lanes.example[where]
+    p = int(lanes.example[where])
     if member[p] == c and own[p] >= 0:
         return p
     best = lanes.best[where]
@@ -290,7 +290,7 @@ def _example(lanes: Lanes, s: int, c: int) -> int:
     return -1
 
 
-@compiled
+@inner
 def _weigh_classes(cluster: Cluster, room: Room, lanes: Lanes, s: int) -> int:
     """Find the classes that hold feasible nodes, with what their nodes score besides their own; return how many."""
     first, in_use, m = lanes.table[s, 3], lanes.table[s, 5], 0
@@ -333,12 +333,25 @@ def _recall(room: Room, lanes: Lanes, s: int) -> int:
 
 
 @inlined
-def _highest(best: npt.NDArray[np.int16]) -> int:
+def _highest(best: npt.NDArray[np.int16]) -> np.int16:
     """Return the highest of all blocks."""
     top = np.int16(-1)
     for block in range(len(best)):
         top = max(top, best[block])
-    return int(top)
+    return top
+
+
+@inlined
+def _ties(
+    best: npt.NDArray[np.int16], tied: npt.NDArray[np.uint8], top: np.int16, span: tuple[int, int]
+) -> tuple[np.int32, np.int32]:
+    """Return how many nodes of the blocks of a span have the best own score, and how many blocks are out of date."""
+    ties = stale = np.int32(0)
+    for block in range(span[0], span[1]):
+        equal = best[block] == top
+        ties += tied[block] if equal else np.uint8(0)
+        stale += np.int32(equal & (tied[block] == 0))
+    return ties, stale
 
 
 @inlined
@@ -348,23 +361,31 @@ def _find_best(room: Room, lanes: Lanes, s: int, n: int) -> int:
     best, tied = lanes.best, lanes.tied
     for j in range(n):
         tops[j] = _highest(best[first + classes[j]])
-    while True:
+    highest, sure = 0, False
+    while not sure:
         highest, sure = totals[0] + tops[0], True
         for j in range(n):
             highest = max(highest, totals[j] + tops[j])
         for j in range(n):
-            if totals[j] + tops[j] != highest:
+            row = first + classes[j]
+            if totals[j] + tops[j] != highest or _ties(best[row], tied[row], tops[j], (0, best.shape[1]))[1] == 0:
                 continue
-            row, stale = first + classes[j], False
             for block in range(best.shape[1]):
                 if best[row, block] == tops[j] and tied[row, block] == 0:
                     _refresh(lanes, s, classes[j], block)
-                    stale = True
-            if stale:
-                tops[j] = _highest(best[row])
-                sure = False
-        if sure:
-            return highest
+            tops[j] = _highest(best[row])
+            sure = False
+    return highest
+
+
+@inlined
+def _ties_of_all(lanes: Lanes, first: int, kept: int, span: tuple[int, int]) -> int:
+    """Return how many nodes of the blocks of a span have the highest total."""
+    ties, tops, classes = 0, lanes.tops, lanes.classes
+    for j in range(kept):
+        row = first + classes[j]
+        ties += int(_ties(lanes.best[row], lanes.tied[row], tops[j], span)[0])
+    return ties
 
 
 @inlined
@@ -372,46 +393,41 @@ def _pick(cluster: Cluster, room: Room, lanes: Lanes, s: int, span: tuple[int, i
     """Return the position that the draw takes among the nodes with the highest total, and how many they are."""
     n, highest, draw = span
     first, tops, classes, totals = lanes.table[s, 3], lanes.tops, lanes.classes, room.totals
-    best, tied, order = lanes.best, lanes.tied, cluster.nodes.order
     own, member = lanes.own[lanes.table[s, 0]], lanes.member[lanes.table[s, 2]]
-    kept = ties = 0
+    blocks, order, kept = lanes.best.shape[1], cluster.nodes.order, 0
     for j in range(n):
         if totals[j] + tops[j] == highest:
             classes[kept], tops[kept] = classes[j], tops[j]
             kept += 1
-    for j in range(kept):
-        row = first + classes[j]
-        for block in range(best.shape[1]):
-            ties += np.int64(tied[row, block]) if best[row, block] == tops[j] else 0
+    ties = _ties_of_all(lanes, first, kept, (0, blocks))
     wanted, chosen = int(draw * ties), -1
-    for block in range(best.shape[1]):
-        here = 0
-        for j in range(kept):
-            row = first + classes[j]
-            here += np.int64(tied[row, block]) if best[row, block] == tops[j] else 0
+    for stretch in range(0, blocks, BLOCK):
+        here = _ties_of_all(lanes, first, kept, (stretch, min(blocks, stretch + BLOCK)))
         if here == 0 or (draw >= 0 and wanted >= here):
             wanted -= here
             continue
-        for p in range(block * BLOCK, min(len(own), (block + 1) * BLOCK)):
-            for j in range(kept):
-                if member[p] == classes[j] and own[p] == tops[j]:
-                    if draw >= 0 and wanted == 0:
-                        return p, ties
-                    wanted -= 1
-                    if chosen < 0 or order[p] < order[chosen]:
-                        chosen = p
+        for block in range(stretch, min(blocks, stretch + BLOCK)):
+            here = _ties_of_all(lanes, first, kept, (block, block + 1))
+            if here == 0 or (draw >= 0 and wanted >= here):
+                wanted -= here
+                continue
+            for p in range(block * BLOCK, min(len(own), (block + 1) * BLOCK)):
+                for j in range(kept):
+                    if member[p] == classes[j] and own[p] == tops[j]:
+                        if draw >= 0 and wanted == 0:
+                            return p, ties
+                        wanted -= 1
+                        if chosen < 0 or order[p] < order[chosen]:
+                            chosen = p
     return chosen, ties
 
 
-@compiled
+@inlined
 def place_by_lane(cluster: Cluster, room: Room, lanes: Lanes, s: int, draw: float) -> tuple[int, int]:
     """Return the chosen position, -1 for none, and how many tie; -1 ties: the shape has to be scanned for."""
     if not _follow(cluster, room, lanes, s):
         return -1, -1
-    if lanes.table[s, 9] != 0:
-        n = _recall(room, lanes, s)
-    else:
-        n = _weigh_classes(cluster, room, lanes, s)
+    n = _recall(room, lanes, s) if lanes.table[s, 9] != 0 else _weigh_classes(cluster, room, lanes, s)
     if n == 0:
         return -1, 0
     return _pick(cluster, room, lanes, s, (n, _find_best(room, lanes, s, n), draw))

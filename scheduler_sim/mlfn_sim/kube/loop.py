@@ -31,9 +31,14 @@ class Work(NamedTuple):
     gone: npt.NDArray[np.bool_]
 
 
-@inlined
+@compiled
 def change(cluster: Cluster, s: int, p: int, sign: int) -> None:
     """Put a pod onto a position, or take it off."""
+    _change(cluster, s, p, sign)
+
+
+@inlined
+def _change(cluster: Cluster, s: int, p: int, sign: int) -> None:
     nodes, shapes, tallies = cluster.nodes, cluster.shapes, cluster.tallies
     node, facts, rows = nodes.basic[p], shapes.facts[s], shapes.rows
     node[2] += sign * facts[5]
@@ -68,7 +73,7 @@ def work(cluster: Cluster, room: Room, lanes: Lanes, batch: Work, start: int) ->
             k = -1 - step
             if batch.chosen[k] >= 0 and not batch.gone[k]:
                 batch.gone[k] = True
-                change(cluster, batch.shape[k], batch.chosen[k], -1)
+                _change(cluster, batch.shape[k], batch.chosen[k], -1)
             continue
         draw = batch.draws[drawn] if len(batch.draws) else -1.0
         chosen, ties = -1, -1
@@ -84,7 +89,7 @@ def work(cluster: Cluster, room: Room, lanes: Lanes, batch: Work, start: int) ->
             start = (start + evaluated) % total if total else start
         if chosen >= 0:
             drawn += 1
-            change(cluster, step, chosen, 1)
+            _change(cluster, step, chosen, 1)
         batch.chosen[pod], batch.shape[pod], batch.ties[pod], batch.starts[pod] = chosen, step, ties, start
         pod += 1
     return start, drawn

@@ -41,6 +41,7 @@ PLUGINS = (
     "TaintToleration",
 )
 """The rows of scores, in the order of their names."""
+_STORAGE = "ephemeral-storage"
 _STRATEGIES = ("LeastAllocated", "MostAllocated", "RequestedToCapacityRatio")
 
 
@@ -133,6 +134,8 @@ class Settings(NamedTuple):
     utilizations: npt.NDArray[np.int64]
     scores: npt.NDArray[np.int64]
     balanced: npt.NDArray[np.int64]
+    storage: int
+    """The resource that counts whether it is asked for or not, beside cpu and memory; -1: there is none."""
 
 
 class _Pool:
@@ -217,6 +220,7 @@ def pack_settings(catalog: Catalog, profile: Profile) -> Settings:
         np.array(strategy.utilizations or (0,), np.int64),
         np.array(strategy.scores or (0,), np.int64),
         np.array([catalog.resource(name) for name in profile.balanced], np.int64),
+        catalog.resources.index(_STORAGE) if _STORAGE in catalog.resources else -1,
     )
 
 

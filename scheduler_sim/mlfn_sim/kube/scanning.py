@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlfn_sim.kube import compiled as rules
-from mlfn_sim.kube.compiled import compiled
+from mlfn_sim.kube.compiled import compiled, inlined, inner
 from mlfn_sim.kube.packing import PLUGINS, Nodes, Rule, Settings, Shapes, Tallies
 
 __all__ = ["EVERYWHERE", "HERE", "OF_GROUPS", "Cluster", "Room", "filter_all", "filter_here", "filter_pods",
@@ -96,7 +96,7 @@ def find_floors(cluster: Cluster, s: int, floors: npt.NDArray[np.int64]) -> None
         floors[i - first] = least
 
 
-@compiled
+@inner
 def _filter_others(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     """Reject where a resource other than cpu and memory is short."""
     asked, capacity, used = cluster.shapes.asked, cluster.nodes.capacity, cluster.nodes.used
@@ -110,7 +110,7 @@ def _filter_others(cluster: Cluster, room: Room, s: int, first: int, end: int) -
                 code[i] = _FIT_CODE
 
 
-@compiled
+@inlined
 def too_full(basic: npt.NDArray[np.int64], p: int, cpu: int, memory: int) -> bool:
     """Tell whether a position lacks cpu or memory, or has its number of pods."""
     return bool(
@@ -120,7 +120,7 @@ def too_full(basic: npt.NDArray[np.int64], p: int, cpu: int, memory: int) -> boo
     )
 
 
-@compiled
+@inlined
 def filter_here(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     """Run the filters that only a node itself decides over the positions from ``first`` to ``end``."""
     shapes, basic, barred, ports = cluster.shapes, cluster.nodes.basic, cluster.nodes.barred, cluster.nodes.ports
@@ -141,7 +141,7 @@ def filter_here(cluster: Cluster, room: Room, s: int, first: int, end: int) -> N
         _filter_others(cluster, room, s, first, end)
 
 
-@compiled
+@inner
 def filter_spread(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     """Run the hard spread constraints; ``room.floors`` holds their floors."""
     rows, floors, looked, code = cluster.shapes.rows, room.floors, room.looked, room.code
@@ -158,7 +158,7 @@ def filter_spread(cluster: Cluster, room: Room, s: int, first: int, end: int) ->
                     code[i] = _SPREAD_CODE
 
 
-@compiled
+@inner
 def _filter_near(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     rows, total, looked, code = cluster.shapes.rows, cluster.tallies.total, room.looked, room.code
     value, counts, offset = cluster.tallies.value, cluster.tallies.counts, cluster.tallies.offset
@@ -175,7 +175,7 @@ def _filter_near(cluster: Cluster, room: Room, s: int, first: int, end: int) -> 
                     code[i] = _NEAR_CODE
 
 
-@compiled
+@inner
 def filter_pods(cluster: Cluster, room: Room, s: int, span: tuple[int, int], which: int) -> None:
     """Run the required rules about other pods that ``which`` names over the positions of ``span``."""
     first, end = span
@@ -199,8 +199,11 @@ def filter_pods(cluster: Cluster, room: Room, s: int, span: tuple[int, int], whi
 def filter_all(cluster: Cluster, room: Room, s: int, first: int, end: int) -> None:
     """Run all filters; the first that rejects counts."""
     filter_here(cluster, room, s, first, end)
-    filter_spread(cluster, room, s, first, end)
-    filter_pods(cluster, room, s, (first, end), EVERYWHERE)
+    span = cluster.shapes.span
+    if span[s, _HARD, 1] > span[s, _HARD, 0]:
+        filter_spread(cluster, room, s, first, end)
+    if span[s, _KEPT_OUT, 1] > span[s, _NEAR, 0]:  # the rows of the rules from the one to the other stand together
+        filter_pods(cluster, room, s, (first, end), EVERYWHERE)
 
 
 @compiled

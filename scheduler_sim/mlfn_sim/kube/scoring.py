@@ -7,8 +7,11 @@ besides (*shared* scores).
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from mlfn_sim.kube import compiled as rules
-from mlfn_sim.kube.compiled import compiled
+from mlfn_sim.kube.compiled import compiled, inlined, inner
 from mlfn_sim.kube.packing import PLUGINS, Rule, Settings
 from mlfn_sim.kube.scanning import Cluster, Room
 
@@ -18,19 +21,19 @@ _SOFT, _ATTRACTION = Rule.SOFT, Rule.ATTRACTION
 _IMAGE, _INTERPOD, _AFFINITY, _BALANCED, _FIT, _SPREAD, _TAINT = range(len(PLUGINS))
 
 
-@compiled
+@inner
 def _score_fit(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score NodeResourcesFit for any resources and strategy."""
     settings, found, column = cluster.settings, room.found, room.columns[_FIT]
     fit, strategy, utilizations, marks = settings.fit, settings.strategy, settings.utilizations, settings.scores
     basic, capacity, used = cluster.nodes.basic, cluster.nodes.capacity, cluster.nodes.used
-    facts, asked = cluster.shapes.facts[s], cluster.shapes.asked[s]
+    facts, asked, storage = cluster.shapes.facts[s], cluster.shapes.asked[s], settings.storage
     for i in range(n):
         p, total, weights = found[i], 0, 0
         for j in range(len(fit)):
             r, weight, value = fit[j, 0], fit[j, 1], 0
             there = basic[p, 4 + r] + facts[7 + r] if r < 2 else used[p, r] + asked[r]
-            whole = basic[p, r] if r < 2 else (capacity[p, r] if asked[r] > 0 else 0)
+            whole = basic[p, r] if r < 2 else (capacity[p, r] if asked[r] > 0 or r == storage else 0)
             if whole == 0:
                 continue  # the resource is left out
             if strategy == 0:
@@ -49,16 +52,16 @@ def _score_fit(cluster: Cluster, room: Room, s: int, n: int) -> None:
             column[i] = rules.rounded_half_up(total, weights) if strategy == 2 else total // weights
 
 
-@compiled
+@inner
 def _score_balance(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score NodeResourcesBalancedAllocation for any resources."""
     basic, capacity, used = cluster.nodes.basic, cluster.nodes.capacity, cluster.nodes.used
     balanced, asked, shares = cluster.settings.balanced, cluster.shapes.asked[s], room.reals
-    found, column = room.found, room.columns[_BALANCED]
+    found, column, storage = room.found, room.columns[_BALANCED], cluster.settings.storage
     for i in range(n):
         p, count = found[i], 0
         for r in balanced:
-            whole = basic[p, r] if r < 2 else (capacity[p, r] if asked[r] > 0 else 0)
+            whole = basic[p, r] if r < 2 else (capacity[p, r] if asked[r] > 0 or r == storage else 0)
             if whole != 0:
                 there = basic[p, 2 + r] if r < 2 else used[p, r]
                 shares[count] = min(1.0, (there + asked[r]) / whole)
@@ -66,7 +69,7 @@ def _score_balance(cluster: Cluster, room: Room, s: int, n: int) -> None:
         column[i] = rules.balanced2(shares[0], shares[1]) if count == 2 else rules.balanced_many(shares[:count])
 
 
-@compiled
+@inlined
 def cpu_and_memory(
     basic: npt.NDArray[np.int64], p: int, facts: npt.NDArray[np.int64], fit: npt.NDArray[np.int64]
 ) -> tuple[int, int]:
@@ -83,7 +86,7 @@ def cpu_and_memory(
     return free_cpu if most_cpu > 0 else free_memory, 100
 
 
-@compiled
+@inlined
 def is_default(settings: Settings) -> bool:
     """Tell whether the profile scores cpu and memory, least allocated, and nothing else."""
     fit, balanced = settings.fit, settings.balanced
@@ -91,7 +94,7 @@ def is_default(settings: Settings) -> bool:
     return plain and len(balanced) == 2 and balanced[0] == 0 and balanced[1] == 1
 
 
-@compiled
+@inlined
 def _score_default(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score image, resources and balance of the default profile, weighted, with the totals, in one loop."""
     settings, facts, basic, found = cluster.settings, cluster.shapes.facts[s], cluster.nodes.basic, room.found
@@ -106,7 +109,7 @@ def _score_default(cluster: Cluster, room: Room, s: int, n: int) -> None:
         totals[i] = images[i] + free[i] + even[i]
 
 
-@compiled
+@inlined
 def score_own(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score what a node and the pod decide alone, weighted; totals begin with them."""
     facts, image, found, weights = cluster.shapes.facts, cluster.shapes.image, room.found, cluster.settings.weights
@@ -126,7 +129,7 @@ def score_own(cluster: Cluster, room: Room, s: int, n: int) -> None:
     _add(cluster, room, n, _FIT)
 
 
-@compiled
+@inlined
 def _add(cluster: Cluster, room: Room, n: int, plugin: int) -> None:
     """Weigh a column and add it to the totals, where the plugin scores."""
     weight, column, totals = cluster.settings.weights[plugin], room.columns[plugin], room.totals
@@ -136,7 +139,7 @@ def _add(cluster: Cluster, room: Room, n: int, plugin: int) -> None:
             totals[i] += column[i]
 
 
-@compiled
+@inlined
 def _score_static(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score TaintToleration and NodeAffinity, weighted, and add them to the totals."""
     facts, raw, found, totals = cluster.shapes.facts, cluster.shapes.raw, room.found, room.totals
@@ -158,7 +161,7 @@ def _score_static(cluster: Cluster, room: Room, s: int, n: int) -> None:
             totals[i] += column[i]
 
 
-@compiled
+@inner
 def _find_weights(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Find the weight of each soft spread constraint."""
     shapes, value = cluster.shapes, cluster.tallies.value
@@ -184,7 +187,7 @@ def _find_weights(cluster: Cluster, room: Room, s: int, n: int) -> None:
         room.weights[i - first] = rules.spread_weight(domains + without)
 
 
-@compiled
+@inner
 def _score_spread(cluster: Cluster, room: Room, s: int, n: int) -> None:
     _find_weights(cluster, room, s, n)
     shapes, found, column = cluster.shapes, room.found, room.columns[_SPREAD]
@@ -212,7 +215,7 @@ def _score_spread(cluster: Cluster, room: Room, s: int, n: int) -> None:
         column[j] = rules.spread_score(column[j], least, most) if keyed[found[j]] else 0
 
 
-@compiled
+@inner
 def _score_pods(cluster: Cluster, room: Room, s: int, n: int) -> bool:
     """Score InterPodAffinity; return whether any term hits any node."""
     tallies, rows = cluster.tallies, cluster.shapes.rows
@@ -238,7 +241,7 @@ def _score_pods(cluster: Cluster, room: Room, s: int, n: int) -> bool:
     return True
 
 
-@compiled
+@inlined
 def score_shared(cluster: Cluster, room: Room, s: int, n: int) -> None:
     """Score what the other feasible nodes decide too, weighted, and add it to the totals."""
     shapes, used, weights = cluster.shapes, room.used, cluster.settings.weights
