@@ -36,11 +36,11 @@ APPS, KINDS, HOMES, MIB = ("a", "b", "c"), ("k0", "k1"), ("default", "other"), 1
 STRATEGIES = (
     Strategy(),
     Strategy(),
-    Strategy("LeastAllocated", (("cpu", 2), ("memory", 1), ("gpu", 3))),
+    Strategy("LeastAllocated", (("cpu", 2), ("memory", 1), ("gpu", 3), ("ephemeral-storage", 1))),
     Strategy("MostAllocated"),
     Strategy("RequestedToCapacityRatio", (("cpu", 3), ("gpu", 1)), (0, 50, 100), (0, 100, 30)),
 )
-BALANCED = (("cpu", "memory"), ("cpu", "memory"), ("cpu", "memory", "gpu"))
+BALANCED = (("cpu", "memory"), ("cpu", "memory"), ("cpu", "memory", "gpu"), ("cpu", "ephemeral-storage"))
 CASES = 1000
 CASES_PER_EXAMPLE = 25
 """So that hypothesis itself costs little."""
