@@ -37,8 +37,8 @@ class ServiceTime(NamedTuple):
     per_spread_node_us: float
     per_spread_pod_us: float = 0.0
     per_hard_spread_node_us: float = 0.0
-    node_affinity_us: float = 0.0
-    extended_us: float = 0.0
+    per_affine_node_us: float = 0.0
+    per_extended_node_us: float = 0.0
     per_preferred_pod_us: float = 0.0
     per_anti_pod_us: float = 0.0
     per_near_pod_us: float = 0.0
@@ -52,10 +52,10 @@ class Constraints(NamedTuple):
     """Pods of the cluster, for each soft spread constraint (the two default ones of a Service's pod included)."""
     hard_spread_nodes: int = 0
     """Nodes of the cluster, for each hard spread constraint."""
-    node_affinity: int = 0
-    """1: the pod requires something of a node's labels."""
-    extended: int = 0
-    """1: it asks for an extended resource."""
+    affine_nodes: int = 0
+    """Nodes of the cluster, if it has a required node affinity."""
+    extended_nodes: int = 0
+    """Nodes of the cluster, if it asks for an extended resource."""
     preferred_pods: int = 0
     """Pods of the cluster, if it would rather be near or away from some."""
     anti_pods: int = 0
@@ -74,8 +74,8 @@ DEFAULT = ServiceTime(
     per_spread_node_us=0.2887,
     per_spread_pod_us=0.068,
     per_hard_spread_node_us=0.1531,
-    node_affinity_us=3137.0038,
-    extended_us=4147.1049,
+    per_affine_node_us=0.6274,
+    per_extended_node_us=0.8294,
     per_preferred_pod_us=1.2937,
     per_anti_pod_us=7.6291,
     per_near_pod_us=3.6217,

@@ -15,13 +15,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlfn_policies.kube_service_time import DEFAULT, cycle_us
+from mlfn_policies.kube_service_time import DEFAULT, constraints_us, cycle_us
 from mlfn_sim.cluster.model import GPU
 from mlfn_sim.experiments.scenario import ServiceTime
 from mlfn_sim.kube.live import Engine, LiveCluster
 from mlfn_sim.kube.node_columns import zone_of
 from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.preemption import Resident
+from mlfn_sim.kube.reads import constraints_of
 from mlfn_sim.kube.scheduler import Cycle
 
 __all__ = ["RESOURCES", "Decisions", "Listener", "WatchedCluster"]
@@ -173,4 +174,7 @@ class Decisions:
         decision = cycle.decision
         scored = len(decision.feasible) if len(decision.feasible) > 1 else 0
         spread = cycle.nodes if "PodTopologySpread" in decision.scores else 0
-        return round(cycle_us(DEFAULT, cycle.nodes, scored, spread, self.service_time.speed))
+        defaults = len(self.engine().catalog.default_spreads)
+        reads = constraints_of(cycle.shape, cycle.nodes, cycle.pods, cycle.weighing, default_spreads=defaults)
+        speed = self.service_time.speed
+        return round(cycle_us(DEFAULT, cycle.nodes, scored, spread, speed) + constraints_us(DEFAULT, reads, speed))

@@ -14,6 +14,7 @@ from mlfn_sim.kube.engine import Decider as Engine
 from mlfn_sim.kube.node_columns import zone_of
 from mlfn_sim.kube.objects import NodeSpec, PodShape
 from mlfn_sim.kube.preemption import Resident
+from mlfn_sim.kube.reads import weighs_others
 
 __all__ = ["Engine", "LiveCluster"]
 

@@ -58,6 +58,9 @@ class Cycle:
     nodes: int
     candidates: int
     """Nodes on which preemption was tried out."""
+    pods: int = 0
+    """On nodes, and below those of them that weigh others."""
+    weighing: int = 0
 
 
 class Call(StrEnum):
@@ -242,7 +245,9 @@ class KubeScheduler:
         plan.began_us = self._kernel.now_us
         nominated = self._number(plan.on) if plan.on else NEVER
         self._journal.cycle(queued.pod, plan.began_us, self._number(plan.node) if plan.node else NEVER, nominated)
-        took_us = self.settings.cycle_us(Cycle(queued.shape, plan.decision, len(self.cluster.nodes), plan.tried))
+        there = self.cluster
+        cycle = Cycle(queued.shape, plan.decision, len(there.nodes), plan.tried, there.pods, there.weighing)
+        took_us = self.settings.cycle_us(cycle)
         self._kernel.after(took_us, lambda: self._finish(plan))
 
     def _decide(self, held: _Held) -> _Plan:

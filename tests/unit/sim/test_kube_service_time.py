@@ -10,6 +10,15 @@ from types import ModuleType
 import pytest
 
 from mlfn_policies.kube_service_time import DEFAULT, NO_CONSTRAINTS, Constraints, constraints_us, cycle_us, overrun
+from mlfn_sim.kernel import Kernel
+from mlfn_sim.kube.catalog import Catalog
+from mlfn_sim.kube.live import LiveCluster
+from mlfn_sim.kube.objects import Affinity, NodeSpec, PodShape, PodTerm, Requirement, Selector, Spread
+from mlfn_sim.kube.profile import Profile
+from mlfn_sim.kube.reads import constraints_of
+from mlfn_sim.kube.reference import ReferenceEngine, first_of
+from mlfn_sim.kube.scheduler import Cycle, KubeScheduler, SchedulerSettings
+from mlfn_sim.streams import Streams
 
 ROOT = Path(__file__).parents[3]
 FAR_OFF = {"NodeInclusionPolicy": -0.41, "PreferredAntiAffinityWithNSSelector, 2k": -0.57}
@@ -63,5 +72,46 @@ def test_a_cycle_is_the_sum_of_what_is_read() -> None:
     assert overrun(5000, 500) == 16 * 70
     assert overrun(100, 100) == 0
     assert constraints_us(DEFAULT, NO_CONSTRAINTS) == 0
-    assert constraints_us(DEFAULT, Constraints(extended=1)) == DEFAULT.extended_us
+    assert constraints_us(DEFAULT, Constraints(extended_nodes=1)) == DEFAULT.per_extended_node_us
     assert constraints_us(DEFAULT, Constraints(term_pods=10), speed=2.0) == pytest.approx(5 * DEFAULT.per_term_pod_us)
+
+
+def test_what_a_pod_makes_the_scheduler_read() -> None:
+    some = Selector((Requirement("app", "In", ("web",)),))
+    term = PodTerm("zone", some, frozenset(("default",)))
+
+    def read(shape: PodShape) -> Constraints:
+        return constraints_of(shape, 100, 2000, 30, default_spreads=2)
+
+    assert read(PodShape()) == Constraints(term_pods=30)
+    assert read(PodShape(owned_by=some)) == Constraints(spread_pods=4000, term_pods=30)
+    both = PodShape(owned_by=some, spreads=(Spread("zone", 1, True, some), Spread("zone", 1, False, some)))
+    assert read(both) == Constraints(spread_pods=2000, hard_spread_nodes=100, term_pods=30)
+    wishes = PodShape(affinity=Affinity(anti_preferred=(term,), anti_required=(term,), required=(term,)))
+    assert read(wishes) == Constraints(preferred_pods=2000, anti_pods=2000, near_pods=2000)
+    device = PodShape(requests=(("cpu", 1), ("example.com/gpu", 1)), node_terms=())
+    assert read(device) == Constraints(affine_nodes=100, extended_nodes=100, term_pods=30)
+
+
+def test_a_simulated_cycle_knows_the_pods_of_its_cluster() -> None:
+    seen: list[tuple[int, int]] = []
+
+    def cycle_us(cycle: Cycle) -> int:
+        seen.append((cycle.pods, cycle.weighing))
+        return 1000
+
+    kernel = Kernel()
+    nodes = [NodeSpec("n0", {"cpu": 1000, "memory": 1 << 30, "pods": 9}, {"kubernetes.io/hostname": "n0"})]
+    cluster = LiveCluster(nodes, lambda there: ReferenceEngine(Catalog(there), Profile(), first_of))
+    scheduler = KubeScheduler(kernel, cluster, Streams(0), SchedulerSettings(cycle_us=cycle_us))
+    away = PodTerm(
+        "kubernetes.io/hostname", Selector((Requirement("app", "In", ("web",)),)), frozenset(("default",)), 9
+    )
+    for at_us, shape in enumerate([PodShape(affinity=Affinity(preferred=(away,))), PodShape(), PodShape()]):
+        kernel.at(at_us, lambda shape=shape: scheduler.arrive(shape))  # type: ignore[misc]  # bound
+    kernel.at(10_000_000, lambda: scheduler.delete(0))
+    kernel.at(20_000_000, lambda: scheduler.arrive(PodShape()))
+    kernel.at(30_000_000, lambda: scheduler.remove_node("n0"))
+    kernel.run(40_000_000)
+    assert seen == [(0, 0), (1, 1), (2, 1), (2, 0)]
+    assert (cluster.pods, cluster.weighing) == (0, 0)
