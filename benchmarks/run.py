@@ -18,6 +18,7 @@ import first_request
 import image_builds
 import machine
 import memory
+import placement
 import router
 import serving
 import warm
@@ -34,6 +35,7 @@ PARTS = {
     "deploy": deploy.measure,
     "images": image_builds.measure,
     "warm": warm.measure,
+    "placement": placement.measure,
 }
 MISSED = 9
 

@@ -6,6 +6,8 @@ pod that comes, one of those present, drawn at random, goes. A longer workload b
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from mlfn_sim.kube.catalog import ZONE
@@ -48,8 +50,14 @@ def _node(i: int) -> NodeSpec:
         {"cpu": cores * 1000, "memory": cores * 4 * _GIB, "pods": 250},
         {HOSTNAME: name, ZONE: f"zone-{i // 8 % 3}", "kind": f"k{kind}"},
         taints,
-        images={f"fn/{k}:1": (60 + 20 * k) * _MIB for k in range(_IMAGES) if k % 8 == kind or k % 3 == kind % 3},
+        images=_images_of(kind),
     )
+
+
+@cache
+def _images_of(kind: int) -> dict[str, int]:
+    """Return the images of a kind of nodes: one mapping for all of them."""
+    return {f"fn/{k}:1": (60 + 20 * k) * _MIB for k in range(_IMAGES) if k % 8 == kind or k % 3 == kind % 3}
 
 
 def fixed_shapes(seed: int, *, services: bool = False) -> tuple[PodShape, ...]:
