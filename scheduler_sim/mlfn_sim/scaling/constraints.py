@@ -1,9 +1,8 @@
-"""Ten constraints that a function's pod can carry, from cheap to dear, each with its price for the scheduler.
+"""Ten constraints that a function's pod can carry, from cheap to dear, and what they cost the scheduler.
 
-The prices come from what kube-scheduler's own benchmark asks of it (kubernetes/kubernetes, test/integration/
-scheduler_perf, ``threshold`` of each workload; 5,000 nodes unless said): the time that a pod with the constraint takes
-beyond a pod without, for each node of the cluster. The thresholds are floors that a slow machine has to pass too, so
-the prices are upper bounds. One price is ours: soft spreading, which the service-time model was fitted to.
+The prices are those of the service-time model (docs/explanation/scheduler-service-time.md): some for each node of the
+cluster, some for each pod that is there. There are taken to be as many pods as nodes, as in the benchmark that the
+model was fitted to; with ten times as many, constraints about other pods cost ten times as much.
 """
 
 from __future__ import annotations
@@ -11,35 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from mlfn_policies.kube_service_time import DEFAULT
-from mlfn_sim.kube.catalog import ZONE
-from mlfn_sim.kube.objects import HOSTNAME, Affinity, NodeTerm, PodShape, PodTerm, Requirement, Selector, Spread
+from mlfn_policies.kube_service_time import DEFAULT, Constraints, constraints_us
+from mlfn_sim.kube.catalog import REGION, ZONE
+from mlfn_sim.kube.objects import HOSTNAME, NodeTerm, PodShape, PodTerm, Requirement, Selector, Spread
 
-__all__ = ["CONSTRAINTS", "DEVICE", "KIND", "Constraint", "constrained", "price_us"]
+__all__ = ["CONSTRAINTS", "DEVICE", "KIND", "PODS_PER_NODE", "Constraint", "constrained", "price_us"]
+
+PODS_PER_NODE = 1
 
 DEVICE = "example.com/device"
 KIND = "example.com/kind"
-_PLAIN_PER_S = 680.0
-"""SchedulingBasic, 10,000 pods: no constraint."""
 
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """Hold a constraint: how it is put onto a pod, and what it costs."""
+    """Hold a constraint: how it is put onto a pod, and what the scheduler reads for it."""
 
     name: str
     add: Callable[[PodShape], PodShape]
-    threshold_per_s: float
-    """Pods/s that scheduler_perf asks for; 0: the price is that of the service-time model."""
-    nodes: int = 5000
-    """Nodes of that benchmark."""
-
-    @property
-    def per_node_us(self) -> float:
-        """Return the microseconds that it costs for each node of the cluster."""
-        if not self.threshold_per_s:
-            return DEFAULT.per_spread_node_us
-        return (1e6 / self.threshold_per_s - 1e6 / _PLAIN_PER_S) / self.nodes
+    reads: str
+    """Term of the service-time model."""
 
 
 def _itself(shape: PodShape) -> Selector:
@@ -58,37 +48,23 @@ def _device(shape: PodShape) -> PodShape:
     return replace(shape, requests=tuple(sorted((*shape.requests, (DEVICE, 1)))))
 
 
-def _pods(shape: PodShape, where: str, term: PodTerm) -> PodShape:
-    terms = (*getattr(shape.affinity, where), term)
-    kept = {each: getattr(shape.affinity, each) for each in ("required", "preferred", "anti_required")}
-    kept["anti_preferred"] = shape.affinity.anti_preferred
-    return replace(shape, affinity=Affinity(**{**kept, where: terms}))
-
-
-def _term(shape: PodShape, key: str, *, everywhere: bool = False, weight: int = 0) -> PodTerm:
-    return PodTerm(key, _itself(shape), frozenset() if everywhere else frozenset({shape.namespace}), weight)
+def _pods(shape: PodShape, where: str, key: str, weight: int = 0) -> PodShape:
+    term = PodTerm(key, _itself(shape), frozenset({shape.namespace}), weight)
+    affinity = shape.affinity
+    return replace(shape, affinity=replace(affinity, **{where: (*getattr(affinity, where), term)}))
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    Constraint("hard spread over zones", lambda s: _spread(s, ZONE, 5, hard=True), 460),
-    Constraint("soft spread over nodes", lambda s: _spread(s, HOSTNAME, 3, hard=False), 0),
-    Constraint("required node affinity", _node_affinity, 220),
-    Constraint("extended resource", _device, 180),
-    Constraint("preferred pod affinity", lambda s: _pods(s, "preferred", _term(s, ZONE, weight=10)), 90),
-    Constraint("preferred pod anti-affinity", lambda s: _pods(s, "anti_preferred", _term(s, HOSTNAME, weight=20)), 90),
-    Constraint("required pod anti-affinity", lambda s: _pods(s, "anti_required", _term(s, HOSTNAME)), 60),
-    Constraint(
-        "preferred anti-affinity over namespaces",
-        lambda s: _pods(s, "anti_preferred", _term(s, ZONE, everywhere=True, weight=1)),
-        55,
-    ),
-    Constraint("required pod affinity", lambda s: _pods(s, "required", _term(s, "topology.kubernetes.io/region")), 35),
-    Constraint(
-        "required anti-affinity over namespaces",
-        lambda s: _pods(s, "anti_required", _term(s, HOSTNAME, everywhere=True)),
-        24,
-        6000,
-    ),
+    Constraint("hard spread over zones", lambda s: _spread(s, ZONE, 5, hard=True), "hard_spread_nodes"),
+    Constraint("hard spread over nodes", lambda s: _spread(s, HOSTNAME, 5, hard=True), "hard_spread_nodes"),
+    Constraint("soft spread over nodes", lambda s: _spread(s, HOSTNAME, 3, hard=False), "spread_pods"),
+    Constraint("soft spread over zones", lambda s: _spread(s, ZONE, 3, hard=False), "spread_pods"),
+    Constraint("required node affinity", _node_affinity, "affine_nodes"),
+    Constraint("extended resource", _device, "extended_nodes"),
+    Constraint("preferred pod affinity", lambda s: _pods(s, "preferred", ZONE, 10), "preferred_pods"),
+    Constraint("preferred pod anti-affinity", lambda s: _pods(s, "anti_preferred", HOSTNAME, 20), "preferred_pods"),
+    Constraint("required pod affinity", lambda s: _pods(s, "required", REGION), "near_pods"),
+    Constraint("required pod anti-affinity", lambda s: _pods(s, "anti_required", HOSTNAME), "anti_pods"),
 )
 
 
@@ -100,5 +76,12 @@ def constrained(shape: PodShape, count: int) -> PodShape:
 
 
 def price_us(count: int, nodes: int) -> float:
-    """Return what the first ``count`` constraints add to a cycle that reads so many nodes for them."""
-    return nodes * sum(constraint.per_node_us for constraint in CONSTRAINTS[:count])
+    """Return what the first ``count`` constraints add to a cycle that reads so many nodes, and their pods."""
+    pods = nodes * PODS_PER_NODE
+    reads: dict[str, int] = {}
+    for constraint in CONSTRAINTS[:count]:
+        amount = pods if constraint.reads.endswith("_pods") else nodes
+        # The model counts each spread, but preferences about other pods once, however many.
+        reads[constraint.reads] = amount + (reads.get(constraint.reads, 0) if "spread" in constraint.reads else 0)
+    soft = nodes if "spread_pods" in reads else 0
+    return constraints_us(DEFAULT, Constraints(**reads)) + DEFAULT.per_spread_node_us * soft

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from mlfn_sim.scaling.constraints import CONSTRAINTS
+from mlfn_sim.scaling.constraints import CONSTRAINTS, price_us
 from mlfn_sim.scaling.origins import CLAIM_NODES, CLAIM_PER_S, most_constraints, origins
 from mlfn_sim.scaling.values import DESIGNS, Grid, Point
 from mlfn_sim.sweeps import Where, sweep
@@ -36,8 +36,8 @@ def run_grid(grid: Grid, where: Where, progress: Callable[[str], None]) -> dict[
         "grid": asdict(grid),
         "designs": [asdict(design) for design in DESIGNS if design.name in grid.designs],
         "constraints": [
-            {"name": each.name, "per_node_us": round(each.per_node_us, 4), "threshold_per_s": each.threshold_per_s}
-            for each in CONSTRAINTS
+            {"name": each.name, "adds_us": round(price_us(count + 1, CLAIM_NODES) - price_us(count, CLAIM_NODES), 1)}
+            for count, each in enumerate(CONSTRAINTS)
         ],
         "points": ordered,
         "claim": {

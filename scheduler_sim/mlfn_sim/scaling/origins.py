@@ -52,7 +52,7 @@ def origins(speed: float = 1.0) -> tuple[Origin, ...]:
             f"kube-scheduler, {count} constraints",
             round(capacity_per_s("default", CLAIM_NODES, count, speed), 1),
             "modelled",
-            "one scheduler, no other limit; prices of constraints from scheduler_perf's thresholds (upper bounds)",
+            "one scheduler, no other limit; the service-time model, with as many pods there as nodes",
         )
         for count in sorted({0, max(0, most), min(most + 1, len(CONSTRAINTS)), len(CONSTRAINTS)})
     ]

@@ -65,12 +65,12 @@ class Grid:
 
 DEFAULT_GRID = Grid(
     (100, 1_000, 5_000, 20_000, 100_000),
-    (0, 2, 5, 8, 10),
+    (0, 2, 6, 9, 10),
     (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0),
     tuple(design.name for design in DESIGNS),
     500,
 )
-QUICK_GRID = Grid((100, 5_000), (0, 8), (10.0, 100.0), ("default", "copies-4", "two-choices"), 200)
+QUICK_GRID = Grid((100, 5_000), (0, 9), (10.0, 100.0), ("default", "copies-4", "two-choices"), 200)
 
 
 @dataclass(frozen=True, slots=True)

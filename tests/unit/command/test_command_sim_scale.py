@@ -19,7 +19,7 @@ def test_a_table_with_what_a_planner_has_to_know(run: Any) -> None:
     assert lines[0].split()[:4] == ["NODES", "CONSTRAINTS", "DESIGN", "PODS/S"]
     shown = [line.split()[1:3] for line in lines[1:5]]
     assert shown == [[count, design] for count in "03" for design in ("default", "two-choices")]
-    assert "no more than 8 of the ten constraints" in outcome.out
+    assert "no more than 9 of the ten constraints" in outcome.out
 
 
 def test_a_page_and_a_document_that_stay(run: Any, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ _Number = TypeVar("_Number", int, float)
 
 @click.command(short_help="Find where the scheduler becomes the bottleneck, up to 100,000 nodes.")
 @click.option("--nodes", show_envvar=True, metavar="N,…", help="Sizes.  [default: 100,1000,5000,20000,100000]")
-@click.option("--constraints", show_envvar=True, metavar="N,…", help="Per function, to 10.  [default: 0,2,5,8,10]")
+@click.option("--constraints", show_envvar=True, metavar="N,…", help="Per function, to 10.  [default: 0,2,6,9,10]")
 @click.option("--rates", show_envvar=True, metavar="X,…", help="Pods/s that come.  [default: 3,10,30,100,300,1000]")
 @click.option("--designs", show_envvar=True, metavar="NAME,…", help="Schedulers to compare.  [default: all five]")
 @click.option("--pods", type=click.IntRange(20, 100_000), show_envvar=True, help="Pods that come.  [default: 500]")
@@ -57,7 +57,7 @@ def scale(out: Path | None, output: Format, **how: Any) -> None:
     Examples:
       mlfn sim scale --quick
       mlfn sim scale --out scale/
-      mlfn sim scale --nodes 5000 --constraints 8 --rates 15 -o json
+      mlfn sim scale --nodes 5000 --constraints 9 --rates 15 -o json
     """
     from mlfn_sim.scaling.experiment import run_grid
     from mlfn_sim.scaling.report import write_report
