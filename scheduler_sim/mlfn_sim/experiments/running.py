@@ -69,6 +69,7 @@ class Simulation:
         for kind in self.world.kinds:
             # Known from the start: a shape that comes later has the engine lay its tables out again.
             self.cluster.engine.catalog.plan(kind.shape)
+            self.cluster.engine.catalog.plan(replace(kind.shape, terminating=True))
         self.decisions = Decisions(scenario.scheduler.service_time, lambda: self.cluster.engine)
         self.scheduler = KubeScheduler(self.kernel, self.cluster, streams, self._settings())
         self.pods: list[_Known] = []
