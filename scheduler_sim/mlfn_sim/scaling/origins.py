@@ -68,7 +68,7 @@ def origins(speed: float = 1.0) -> tuple[Origin, ...]:
     ]
     others = [
         Origin("Skippy, a scheduler in Python, 10 constraints", 26, "measured", "skippy-core, all nodes scored, 2026"),
-        Origin("the same, 15 constraints", 18, "measured", "on hardware of 2020 about 15/s at 10 constraints"),
+        Origin("Skippy, 15 constraints", 18, "measured", "on hardware of 2020 about 15/s at 10 constraints"),
         Origin("a Kubernetes user in May 2019", 15, "reported", "kubernetes/kubernetes#78208: 55,000 pods, 15+ pods/s"),
         Origin(
             "Knative, sandboxes created", 2, "reported", "Dirigent (SOSP 2024): theirs makes 2,500/s, 1250 times it"

@@ -50,7 +50,7 @@ def summary(document: _Document) -> list[str]:
         told.append(
             f"The default scheduler keeps up with {claim['per_s']:.0f} functions/s at {claim['nodes']:,} nodes as long "
             f"as a function carries no more than {most['default']} of the ten constraints; those about other pods "
-            "(affinity and anti-affinity) cost nearly all of the time."
+            "(affinity and anti-affinity) cost most of the time."
         )
     passing = [
         f"{name} up to {count}" for name, count in most.items() if name != "default" and count > most.get("default", -1)
@@ -140,7 +140,7 @@ def _plots(document: _Document) -> dict[str, tuple[LinePlot, str]]:
 def _parts(document: _Document, pictures: Mapping[str, Picture]) -> list[Part]:
     nodes, constraints = _focus(document)
     parts: list[Part] = [Paragraph(sentence) for sentence in summary(document)]
-    parts += [pictures["capacity-by-constraints"], pictures["capacity-by-nodes"], pictures["latency-by-rate"]]
+    parts += [pictures["capacity-by-nodes"], pictures["capacity-by-constraints"], pictures["latency-by-rate"]]
     claim = document["claim"]
     parts += [
         Heading(
