@@ -110,8 +110,9 @@ class RealScheduler:
     def create(self, pods: list[dict[str, Any]]) -> None:
         """Create pods, in their order, and read them back as the API server completed them."""
         self._apply("create", pods)
-        found = self.cluster.objects("pods", "-n", self.namespace)
-        self.created.update({each["metadata"]["name"]: each for each in found})
+        for each in self.cluster.objects("pods", "-n", self.namespace):
+            # As it was when it came: one of an earlier act may be ending by now.
+            self.created.setdefault(each["metadata"]["name"], each)
 
     def delete(self, names: list[str]) -> None:
         """Delete pods."""
