@@ -24,6 +24,7 @@ __all__ = [
     "most_allocated",
     "nodes_to_find",
     "normalised",
+    "percent",
     "ratio_score",
     "reversed_normalised",
     "rounded_half_up",
@@ -52,18 +53,23 @@ def nodes_to_find(nodes: int, percentage: int) -> int:
     return min(nodes, max(100, nodes * share // 100))
 
 
+def percent(part: int, whole: int) -> int:
+    """Return how many whole hundredths of ``whole`` there are in ``part``."""
+    return part * 100 // whole
+
+
 def least_allocated(used: int, capacity: int) -> int:
     """Return the free share of one resource once the pod is there (``used`` includes it).
 
     It is 0 without capacity, and where more is used than there is.
     """
-    return (used <= capacity) * (capacity - used) * 100 // (capacity + (capacity == 0))
+    return percent((used <= capacity) * (capacity - used), capacity + (capacity == 0))
 
 
 def most_allocated(used: int, capacity: int) -> int:
     """Return the used share of one resource once the pod is there (``used`` includes it), at most 100."""
     excess = (used > capacity) * (used - capacity)
-    return (used - excess) * 100 // (capacity + (capacity == 0))
+    return percent(used - excess, capacity + (capacity == 0))
 
 
 def ratio_score(used: int, capacity: int, utilizations: Sequence[int], scores: Sequence[int]) -> int:
@@ -71,7 +77,7 @@ def ratio_score(used: int, capacity: int, utilizations: Sequence[int], scores: S
 
     ``utilizations`` rise from 0 to 100, ``scores`` belong to them and are 0 to 100 (the configuration's times ten).
     """
-    reached = 100 if capacity == 0 or used > capacity else used * 100 // capacity
+    reached = 100 if capacity == 0 or used > capacity else percent(used, capacity)
     for i in range(len(utilizations)):
         if reached <= utilizations[i]:
             if i == 0:
