@@ -5,6 +5,7 @@ many, can refuse chunks, be busy, send readers to a storage service, and lists r
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,8 @@ class SmallRegistry:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[str, bytes]] = {}
         self.uploads: dict[str, bytearray] = {}
+        self.names = itertools.count()
+        """Of uploads: never one that another upload had."""
         self.busy: list[tuple[int, dict[str, str]]] = []
         """Answers that the next requests get instead of their own."""
         self.largest_chunk: int | None = None
@@ -98,7 +101,7 @@ def _handler(registry: SmallRegistry) -> type[BaseHTTPRequestHandler]:
 
         def do_POST(self) -> None:
             if not self._busy():
-                name = str(len(registry.uploads))
+                name = str(next(registry.names))
                 registry.uploads[name] = bytearray()
                 self._send(202, self._upload(name))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +33,8 @@ __all__ = ["Attachment", "Patience", "Pushed", "Registry", "RegistrySettings", "
 
 Progress = Callable[[str], None]
 """Hears in words how far a push is; called from several threads, one at a time."""
+
+_BETWEEN_ABORTS_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +207,11 @@ class Registry:
                     future.result()
             except BaseException:  # an interrupt as well: nothing may go on behind the back of who called
                 self._stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
                 self._wire.abort()
-                pool.shutdown(wait=True, cancel_futures=True)
+                begun = [each for each in futures if not each.cancelled()]
+                while wait(begun, timeout=_BETWEEN_ABORTS_S).not_done:
+                    self._wire.abort()  # a sender that was about to connect has a connection now
                 raise
             finally:
                 self._stop.clear()
