@@ -43,9 +43,10 @@ class Cluster:
         recorded, alive = self.processes(), self.alive()
         if recorded and recorded.keys() == alive.keys():
             return
-        if self.state.exists():
-            ended = ", ".join(sorted(recorded.keys() - alive.keys())) or "all"
+        if alive:
+            ended = ", ".join(sorted(recorded.keys() - alive.keys()))
             raise ClusterError(f"a cluster is half up (ended: {ended}); run `cluster down` first")
+        self.down()  # what a machine leaves that was switched off; nothing of it runs
         if any(machine.pod_cgroups()):
             raise ClusterError("another kubelet's pods are on this machine (cgroup kubepods)")
         for folder in ("logs", "run", "config"):
