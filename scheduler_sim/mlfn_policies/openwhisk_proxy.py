@@ -10,7 +10,17 @@ import json
 from dataclasses import dataclass
 from enum import IntEnum
 
-__all__ = ["MAX_RESULT_BYTES", "Answer", "Silence", "Status", "Verdict", "idle_step", "judge_init", "judge_run"]
+__all__ = [
+    "MAX_RESULT_BYTES",
+    "Answer",
+    "Silence",
+    "Status",
+    "Verdict",
+    "idle_step",
+    "judge_init",
+    "judge_run",
+    "runs_again",
+]
 
 MAX_RESULT_BYTES = 1_048_576
 """Largest answer of ``/run`` that is passed on, in bytes (``whisk.activation.payload.max``)."""
@@ -37,7 +47,9 @@ class Silence(IntEnum):
     TIMEOUT = 0
     """The budget was used up."""
     GONE = 1
-    """The connection broke, or an answer without a length came, which counts as none."""
+    """An answer without a length came, which counts as none."""
+    DROPPED = 2
+    """The connection broke before an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +66,31 @@ class Verdict:
     """What an answer means for the caller and for the container.
 
     ``size`` is the answer's length in bytes as the record shows it, None where nothing came. ``keep`` False destroys
-    the container. ``again`` True gives the job to another container; then nothing else counts.
+    the container. ``lost`` True: the job is gone without a record; then nothing else counts.
     """
 
     status: Status
     result: object
     size: int | None = None
     keep: bool = False
-    again: bool = False
+    lost: bool = False
     timed_out: bool = False
 
 
-def judge_init(answer: Answer | Silence, timeout_ms: int) -> Verdict | None:
+def judge_init(answer: Answer | Silence, timeout_ms: int, *, repeat_dropped: bool = False) -> Verdict | None:
     """Return None when ``/init`` has succeeded, else what the caller is told; the container is destroyed then.
 
-    200 is success whatever the body is.
+    200 is success whatever the body is. Where dropped connections are tried again, one ends as a used-up budget.
     """
-    if answer is Silence.TIMEOUT:
+    if answer is Silence.TIMEOUT or (answer is Silence.DROPPED and repeat_dropped):
         text = f"The action exceeded its time limits of {timeout_ms} milliseconds during initialization."
         return Verdict(Status.DEVELOPER_ERROR, {"error": text}, timed_out=True)
     if isinstance(answer, Silence):
         return Verdict(Status.DEVELOPER_ERROR, {"error": "The action did not initialize and exited unexpectedly."})
     if answer.status == 200:
         return None
+    if answer.status == _SHUTTING_DOWN:
+        return Verdict(Status.WHISK_ERROR, {"error": answer.text}, size=answer.size, lost=True)
     error = _error_of(answer.text)
     if error is None:
         error = f"The action failed during initialization: {answer.text}" if answer.text else _NO_INIT
@@ -90,7 +104,7 @@ def judge_run(answer: Answer | Silence, timeout_ms: int, *, most_bytes: int = MA
     """Return what an answer of ``/run`` means.
 
     The size comes first: an answer that is too long is an application error whatever its status is, and the container
-    lives. 503 asks for another container; whether there is a copy of the job left is the caller's knowledge.
+    lives. ``lost`` is 503 of a job of which no copy is left (see :func:`runs_again`): nobody hears of it.
     """
     if answer is Silence.TIMEOUT:
         text = f"The action exceeded its time limits of {timeout_ms} milliseconds."
@@ -99,7 +113,7 @@ def judge_run(answer: Answer | Silence, timeout_ms: int, *, most_bytes: int = MA
         text = "The action did not produce a valid response and exited unexpectedly."
         return Verdict(Status.DEVELOPER_ERROR, {"error": text})
     if answer.status == _SHUTTING_DOWN:
-        return Verdict(Status.WHISK_ERROR, {"error": answer.text}, size=answer.size, again=True)
+        return Verdict(Status.WHISK_ERROR, {"error": answer.text}, size=answer.size, lost=True)
     if answer.size > most_bytes:
         text = (
             f"The action produced a response that exceeded the allowed length: {answer.size} > {most_bytes} bytes. "
@@ -118,6 +132,16 @@ def judge_run(answer: Answer | Silence, timeout_ms: int, *, most_bytes: int = MA
     if failed and isinstance(value, dict):
         value = {"error": value["error"]}
     return Verdict(Status.APPLICATION_ERROR if failed else Status.SUCCESS, value, size=answer.size, keep=True)
+
+
+def runs_again(answer: Answer | Silence, *, warm: bool, repeat_dropped: bool) -> bool:
+    """Tell whether a job whose ``/run`` had this answer goes to another container: 503, or (by a setting) nothing.
+
+    Only a job that came to a warm container: of one that started its container there is no copy left.
+    """
+    if isinstance(answer, Silence):
+        return warm and repeat_dropped and answer is Silence.DROPPED
+    return warm and answer.status == _SHUTTING_DOWN
 
 
 def idle_step(paused: bool, since_us: int, now_us: int, grace_us: int, idle_us: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
+from dataclasses import dataclass
 from typing import Protocol
 
 from mlfn_local.openwhisk.entities import Action
@@ -16,7 +16,7 @@ __all__ = ["Job", "Jobs", "Outcome"]
 class Job:
     """One activation to run.
 
-    ``params`` is the merged JSON value (parameters of package, action and call). ``namespace`` is the caller's, ``key``
+    ``params`` is the merged JSON value (parameters of package, action and call), ``environment`` what goes to ``/init``. ``namespace`` is the caller's, ``key``
     the caller's credential, handed to the container only where the action asks for it. ``created_ms`` is when the
     front took the call (ms since the epoch).
     """
@@ -29,7 +29,7 @@ class Job:
     key: str
     blocking: bool
     created_ms: int
-    environment: Mapping[str, object] = field(default_factory=dict)
+    environment: tuple[tuple[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Outcome:
     init_ms: int | None = None
     size: int | None = None
     timed_out: bool = False
-    logs: tuple[str, ...] = ()
+    logs: Awaitable[tuple[str, ...]] | None = None
+    """The activation's log lines, which are read after the caller has its answer; None: none are kept."""
 
 
 class Jobs(Protocol):

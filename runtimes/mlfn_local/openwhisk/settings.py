@@ -35,6 +35,8 @@ class ServerSettings:
     """Memory for containers on this one invoker."""
     pause_grace_ms: int = 10_000
     idle_container_ms: int = 600_000
+    repeat_dropped: bool = True
+    """Whether a warm ``/run`` whose connection broke runs again elsewhere (standalone: yes; clusters: no)."""
     list_limit: int = 200
     list_default: int = 30
     kinds: tuple[str, ...] = ()
