@@ -16,9 +16,9 @@ __all__ = ["Job", "Jobs", "Outcome"]
 class Job:
     """One activation to run.
 
-    ``params`` is the merged JSON value (parameters of package, action and call), ``environment`` what goes to ``/init``. ``namespace`` is the caller's, ``key``
-    the caller's credential, handed to the container only where the action asks for it. ``created_ms`` is when the
-    front took the call (ms since the epoch).
+    ``params`` is the merged JSON value (parameters of package, action and call), ``environment`` goes to ``/init``.
+    ``namespace`` is the caller's, ``key`` the caller's credential, handed to the container only where the action asks
+    for it. ``created_ms`` is when the front took the call (ms since the epoch).
     """
 
     activation_id: str
