@@ -65,7 +65,7 @@ class Activator:
         self._store = store
         self._jobs = jobs
         self._settings = settings
-        self._now_ms = now_ms
+        self.now_ms = now_ms
         self._new_id = new_id
         self._tasks: set[asyncio.Task[Any]] = set()
         self.throttles = Throttles(settings, now_ms)
@@ -74,7 +74,7 @@ class Activator:
         self, action: Action, params: Any, caller: Caller, inherited: Mapping[str, Any], *, binding: str = ""
     ) -> Running:
         """Start an activation. ``inherited`` are the parameters of the package; ``binding`` its binding's full name."""
-        call = _Call(self._new_id(), action, params, caller, inherited, "", self._now_ms(), binding)
+        call = _Call(self._new_id(), action, params, caller, inherited, "", self.now_ms(), binding)
         return Running(call.activation_id, self._keep(self._counted(call)))
 
     def new_id(self) -> str:
@@ -147,16 +147,16 @@ class Activator:
 
     async def _sequence(self, call: _Call) -> Activation | None:
         """Run one component after the other on the result of the one before; the first error ends it."""
-        params, steps, start_ms = call.params, list[Activation](), self._now_ms()
+        params, steps, start_ms = call.params, list[Activation](), self.now_ms()
         for component in call.action.exec.components:
             path, _, name = component.lstrip("/").rpartition("/")
             action = self._store.actions.get((path, name))
             if action is None:
-                gone = Outcome(Status.APPLICATION_ERROR, {"error": _GONE}, start_ms, self._now_ms(), 0)
+                gone = Outcome(Status.APPLICATION_ERROR, {"error": _GONE}, start_ms, self.now_ms(), 0)
                 return self._sequence_record(call, steps, gone)
             cause = call.activation_id
             step = await self._run(
-                _Call(self._new_id(), action, params, call.caller, self._inherited(action), cause, self._now_ms())
+                _Call(self._new_id(), action, params, call.caller, self._inherited(action), cause, self.now_ms())
             )
             if step is None:
                 return None
@@ -165,7 +165,7 @@ class Activator:
                 break
             params = step.result
         last = steps[-1]
-        end = Outcome(last.status, last.result, start_ms, self._now_ms(), start_ms - call.created_ms, size=last.size)
+        end = Outcome(last.status, last.result, start_ms, self.now_ms(), start_ms - call.created_ms, size=last.size)
         return self._sequence_record(call, steps, end)
 
     def _inherited(self, action: Action) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ class EntityCalls:
 
     def __init__(self, store: Store, settings: ServerSettings, now_ms: Callable[[], int]) -> None:
         self._store = store
-        self._settings = settings
+        self.settings = settings
         self._now_ms = now_ms
 
     # ---- actions
@@ -33,9 +33,9 @@ class EntityCalls:
         namespace, _, package = name[0].partition("/")
         check_name(name[1])
         old = self._store.actions.get(name)
-        execution = read_exec(given["exec"], namespace, self._settings) if given.get("exec") else None
+        execution = read_exec(given["exec"], namespace, self.settings) if given.get("exec") else None
         parameters, init = self._given_parameters(given)
-        limits = read_limits(given.get("limits") or {}, old.limits if old else self._default_limits(), self._settings)
+        limits = read_limits(given.get("limits") or {}, old.limits if old else self._default_limits(), self.settings)
         if package and (namespace, package) not in self._store.packages:
             raise not_found()
         if old is not None and not overwrite:
@@ -69,13 +69,13 @@ class EntityCalls:
         return action.json()
 
     def _default_limits(self) -> Limits:
-        return Limits(self._settings.default_timeout_ms, self._settings.default_memory_mb, self._settings.most_logs_mb)
+        return Limits(self.settings.default_timeout_ms, self.settings.default_memory_mb, self.settings.most_logs_mb)
 
     def _given_parameters(self, given: dict[str, Json]) -> tuple[dict[str, Json] | None, frozenset[str]]:
         if given.get("parameters") is None:
             return None, frozenset()
         parameters, init = read_pairs(given["parameters"])
-        size, most = json_size(parameters), self._settings.most_payload_bytes
+        size, most = json_size(parameters), self.settings.most_payload_bytes
         if size > most:
             raise Refused(413, f"parameters larger than allowed: {size} > {most} bytes.")
         return parameters, init
@@ -83,7 +83,7 @@ class EntityCalls:
     def _check_components(self, components: tuple[str, ...], name: Name) -> None:
         if not components:
             raise Refused(400, "No component specified for sequence.")
-        if len(components) > self._settings.most_sequence:
+        if len(components) > self.settings.most_sequence:
             raise Refused(400, "Too many actions in the sequence.")
         for component in components:
             if component.lstrip("/") == "/".join(name):
@@ -289,7 +289,11 @@ class EntityCalls:
 
 
 def _annotations(given: dict[str, Json], old: Action | Package | Trigger | Rule | None) -> dict[str, Json]:
-    """Return the annotations after a change: what is given replaces all, nothing given keeps all."""
+    """Return the annotations after a change: those given are merged in, those named to be deleted go."""
+    kept = dict(old.annotations) if old is not None else {}
+    for name in given.get("delAnnotations") or ():
+        kept.pop(str(name), None)
     if given.get("annotations") is not None:
-        return read_pairs(given["annotations"], "annotations")[0]
-    return dict(old.annotations) if old is not None else {}
+        new = read_pairs(given["annotations"], "annotations")[0]
+        kept = {key: value for key, value in kept.items() if key not in new} | new
+    return kept

@@ -44,7 +44,7 @@ class ServerSettings:
     unpulled_images: tuple[str, ...] = ()
     """Images that are never pulled (``blackboxes`` of the manifest)."""
 
-    def limits_json(self) -> dict[str, int]:
+    def limits_json(self) -> dict[str, int | str]:
         """Return what ``GET /api/v1/namespaces/NS/limits`` answers."""
         return {
             "concurrentInvocations": self.concurrent_invocations,
@@ -55,7 +55,7 @@ class ServerSettings:
             "maxActionLogs": self.most_logs_mb,
             "maxActionMemory": self.most_memory_mb,
             "maxActionTimeout": self.most_timeout_ms,
-            "maxParameterSize": self.most_payload_bytes,
+            "maxParameterSize": f"{self.most_payload_bytes} B",
             "minActionConcurrency": 1,
             "minActionLogs": 0,
             "minActionMemory": self.least_memory_mb,
