@@ -66,6 +66,10 @@ class ActivationCalls:
         done, _ = await asyncio.wait({running.task}, timeout=wait_ms / 1000)
         return running.task.result() if done else None
 
+    def new_id(self) -> str:
+        """Return a fresh id."""
+        return self._activator.new_id()
+
     def check_call(self, namespace: str) -> None:
         """Count one invocation. Raises Refused (429)."""
         self._activator.throttles.check_call(namespace)
