@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,20 +10,14 @@ from typing import TYPE_CHECKING
 from mlfn_local.openwhisk.activating import Activator
 from mlfn_local.openwhisk.containers import Containers
 from mlfn_local.openwhisk.entity_calls import EntityCalls
-from mlfn_local.openwhisk.http_values import Request, Response
 from mlfn_local.openwhisk.invoker import Invoker
 from mlfn_local.openwhisk.rest import Api
 from mlfn_local.openwhisk.settings import ServerSettings
 from mlfn_local.openwhisk.store import Store
-from mlfn_runtime.access import Access
-from mlfn_runtime.counters import Counters
-from mlfn_runtime.http_door import HttpDoor
-from mlfn_runtime.settings import DoorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mlfn_runtime.routes import Exchange
 
 __all__ = ["Server", "assemble"]
 

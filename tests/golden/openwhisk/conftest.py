@@ -1,0 +1,219 @@
+"""What replays of the real OpenWhisk need: a loop whose time only jumps, and the recorded action as a container."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import selectors
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlfn_local.openwhisk.containers import CannotStart, Wanted
+from mlfn_policies.openwhisk_proxy import Answer, Silence, Status
+
+DATA = Path(__file__).parents[2] / "data" / "openwhisk"
+
+
+class JumpingSelector(selectors.DefaultSelector):
+    """Where others wait, let the loop's time jump."""
+
+    def __init__(self, loop: JumpingLoop) -> None:
+        super().__init__()
+        self._loop_of_time = loop
+
+    def select(self, timeout: float | None = None) -> Any:
+        if timeout:
+            self._loop_of_time.now_s += timeout
+        return super().select(0 if timeout else timeout)
+
+
+class JumpingLoop(asyncio.SelectorEventLoop):
+    """An event loop without waiting: its clock jumps to whatever is due next."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        super().__init__(JumpingSelector(self))
+
+    def time(self) -> float:
+        return self.now_s
+
+
+class ProbeContainer:
+    """The recorded action image: acts by its action's name (``init-MODE``) and by ``mode`` of the parameters."""
+
+    def __init__(self, world: ProbeContainers, name: str, number: int) -> None:
+        self.world = world
+        self.name = name
+        self.id = f"{number:012x}"
+        self.active = 0
+        self.alive = True
+
+    def note(self, event: str) -> None:
+        self.world.events.append((self.id, event))
+
+    async def post(self, path: str, body: bytes, timeout_s: float) -> Answer | Silence:
+        self.note("connect")
+        self.note(f"request {path}")
+        value = json.loads(body)["value"]
+        self.world.bodies.append(json.loads(body))
+        self.active += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await (self._init() if path == "/init" else self._run(value))
+        except TimeoutError:
+            return Silence.TIMEOUT
+        finally:
+            self.active -= 1
+        if isinstance(answer, tuple):
+            self.note(f"response {answer[0]}")
+            self.note("disconnect")
+            status, text = answer
+            size = len(text.encode())
+            return Answer(status, text[:1_048_576], size)
+        self.note("exit" if answer is Silence.DROPPED else "response 200")
+        self.note("disconnect" if answer is not Silence.DROPPED else "docker die")
+        return answer
+
+    async def _init(self) -> tuple[int, str] | Silence:
+        mode = self.name.partition("init-")[2]
+        await asyncio.sleep(0.003)
+        if mode == "slow":
+            await asyncio.sleep(10_000)
+        if mode == "delay3":
+            await asyncio.sleep(3)
+        if mode == "exit":
+            return Silence.DROPPED
+        if mode in ("nolength", "chunked", "http204"):
+            return Silence.GONE
+        return self.world.init_answers.get(mode, (200, '{"ok": true}'))
+
+    async def _run(self, value: Any) -> tuple[int, str] | Silence:
+        await asyncio.sleep(0.002)
+        mode = value.get("mode", "echo") if isinstance(value, dict) else "echo"
+        if mode == "sleep":
+            await asyncio.sleep(value.get("s", 1))
+        if mode in ("exit", "oom"):
+            return Silence.DROPPED
+        if mode in ("nolength", "chunked", "gzip"):
+            return Silence.GONE
+        if mode == "503once" and value["token"] not in self.world.tokens:
+            self.world.tokens.add(value["token"])
+            return 503, '{"error": "shutting down"}'
+        if mode in ("big", "bigerror"):
+            key = "big" if mode == "big" else "error"
+            return (200 if mode == "big" else 500), json.dumps({key: "x" * int(value["n"])})
+        if mode in self.world.run_answers:
+            return self.world.run_answers[mode]
+        if mode == "webstatus":
+            return 200, json.dumps(_web_status(value))
+        if mode == "weberror":
+            error = {"statusCode": 422, "headers": {"x-own": "err"}, "body": {"why": "unprocessable"}}
+            return 200, json.dumps({"error": error})
+        return 200, json.dumps({"active": self.active, "container": self.id, "echo": value})
+
+    async def logs(self, most_bytes: int) -> tuple[str, ...]:
+        await asyncio.sleep(0.07)
+        return ()
+
+    async def pause(self) -> None:
+        self.note("docker pause")
+
+    async def resume(self) -> None:
+        self.note("docker unpause")
+
+    async def destroy(self) -> None:
+        if self.alive:
+            self.alive = False
+            self.note("docker kill")
+            self.note("docker destroy")
+
+
+def _web_status(value: dict[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {"statusCode": int(value.get("code", 418)), "body": value.get("out", {"tea": True})}
+    kind = value.get("ct", "application/json")
+    return {**shown, "headers": {"content-type": kind}}
+
+
+class ProbeContainers:
+    """Make probe containers, and write down all that happens to them."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.bodies: list[Any] = []
+        self.tokens: set[str] = set()
+        self.run_answers, self.init_answers = _recorded_answers()
+        self._made = 0
+
+    async def create(self, wanted: Wanted) -> ProbeContainer:
+        refusal = _IMAGES.get(wanted.image)
+        await asyncio.sleep(0.3)
+        if refusal is not None:
+            raise CannotStart(*refusal)
+        self._made += 1
+        container = ProbeContainer(self, wanted.name.partition("_")[2], self._made)
+        for event in ("docker create", "docker start", "listening"):
+            container.note(event)
+        return container
+
+
+def _pull(image: str) -> tuple[Status, str]:
+    return Status.DEVELOPER_ERROR, f"Failed to pull container image '{image}'."
+
+
+_IMAGES = {
+    **{
+        image: _pull(image)
+        for image in ("owlocal/unlisted:latest", "owlocal/unlisted", "owlocal/nothere:v9", "owlocal/action")
+    },
+    "owlocal/nocommand:v1": (Status.DEVELOPER_ERROR, "executable file not found in image owlocal/nocommand:v1"),
+    "owlocal/exits:v1": (Status.WHISK_ERROR, "Failed to provision resources to run the action."),
+}
+
+
+def _recorded_answers() -> tuple[dict[str, tuple[int, str]], dict[str, tuple[int, str]]]:
+    """Take what the real action answered, by mode, from the recorded traces."""
+    run: dict[str, tuple[int, str]] = {"empty": (200, ""), "null": (200, "null"), "string": (200, '"just a string"')}
+    init: dict[str, tuple[int, str]] = {"empty200": (200, "")}
+    run["nan"] = (200, '{"x": NaN}')
+    for record in json.loads((DATA / "container.json").read_text()):
+        mode = record["params"].get("mode") if isinstance(record["params"], dict) else None
+        answers = [event for event in record["trace"] if event["event"] == "response" and event.get("body") is not None]
+        if not answers:
+            continue
+        first, last = answers[0], answers[-1]
+        name = record["action"]["name"]
+        if name.startswith("init-"):
+            init.setdefault(name[5:], (first["status"], _text(first["body"])))
+        elif mode and "echo" not in str(last["body"])[:60] and last["body_bytes"] < 500:
+            run.setdefault(mode, (last["status"], _text(last["body"])))
+    run.pop("503once", None)
+    return run, init
+
+
+def _text(body: Any) -> str:
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+@pytest.fixture
+def containers() -> ProbeContainers:
+    """Containers of the recorded action."""
+    return ProbeContainers()
+
+
+@pytest.fixture
+def in_jumping_time() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """Run a coroutine on a loop whose time only jumps."""
+    loop = JumpingLoop()
+    try:
+        yield loop.run_until_complete
+    finally:
+        loop.close()
+
+
+@pytest.fixture
+def recording() -> Callable[[str], Any]:
+    """Read one of the recordings."""
+    return lambda name: json.loads((DATA / f"{name}.json").read_text())
