@@ -47,7 +47,8 @@ class ActivationCalls:
         record = await self.wait(running, wait_ms) if request.flag("blocking") else None
         if record is None:
             return json_response(202, {"activationId": running.activation_id}, header)
-        body = record.result if request.flag("result") else record.json()
+        bare = request.flag("result") or isinstance(record.result, list)  # an array always comes alone
+        body = record.result if bare else record.json()
         return json_response(_STATUS[record.status], body, header)
 
     def start(self, full_name: str, params: Any, caller: Caller) -> Running:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from mlfn_local.openwhisk.containers import CannotStart, Container, Containers, Wanted
@@ -103,11 +103,11 @@ class Invoker:
             held = _Held(_version(waiting.job), waiting.job.namespace, action.limits.memory_mb, _room(waiting.job))
             self._held.append(held)
             held.active += 1
-            self._start(self._first(held, waiting))
+            self._start(self._first(held, waiting), waiting)
         else:
             held.active += 1
             self._stop_timer(held)
-            self._start(self._next(held, waiting))
+            self._start(self._next(held, waiting), waiting)
         held.last_used_s = asyncio.get_running_loop().time()
         return True
 
@@ -282,11 +282,20 @@ class Invoker:
             held.timer.cancel()
             held.timer = None
 
-    def _start(self, work: object) -> None:
-        assert asyncio.iscoroutine(work)
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+    def _start(self, work: Coroutine[object, object, None], waiting: _Waiting | None = None) -> None:
+        """Run work in the background; what breaks it breaks the call that waits for it, too."""
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                return
+            error = task.exception()
+            if error is not None and waiting is not None and not waiting.outcome.done():
+                waiting.outcome.set_exception(error)
+
+        task.add_done_callback(ended)
 
 
 def _version(job: Job) -> str:

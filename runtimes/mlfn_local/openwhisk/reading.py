@@ -151,8 +151,8 @@ def read_exec(value: Any, namespace: str, settings: ServerSettings) -> Exec:
 def _resolved_kind(kind: str, settings: ServerSettings) -> str:
     family, _, version = kind.partition(":")
     if version == "default":
-        kind = next((known for known in settings.kinds if known.partition(":")[0] == family), kind)
-    known = (*settings.kinds, "sequence", "blackbox")
+        kind = next((name for name, _ in settings.kinds if name.partition(":")[0] == family), kind)
+    known = (*(name for name, _ in settings.kinds), "sequence", "blackbox")
     if kind not in known:
         words = ", ".join(f"'{name}'" for name in known)
         raise malformed(f"The specified runtime '{kind}' is not supported by this platform. Valid values are: {words}.")

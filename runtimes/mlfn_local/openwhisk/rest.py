@@ -54,7 +54,7 @@ class Api:
         """Answer a request."""
         transaction = request.header("x-request-id") or self._new_id()
         if len(request.body) > self._settings.most_body_bytes:
-            return text_response(400, "Request too large")
+            return text_response(400, "Request too large", (("Connection", "close"),))
         try:
             response = await self._route(request)
         except Refused as refused:
@@ -75,7 +75,7 @@ class Api:
         if path == _API:
             return json_response(200, _DESCRIPTION, _CORS)
         if path == "/invokers":
-            return json_response(200, {})
+            return json_response(200, {}, _CORS)
         if path.startswith(f"{_API}/web/"):
             return await self._web.answer(request, path[len(_API) + 5 :])
         caller = self._caller(request)
@@ -99,8 +99,17 @@ class Api:
                 **{f"{word}_action_{name}": value for word, name, value in _extremes(limits)},
             },
             "runtimes": {
-                kind.partition(":")[0]: [{"kind": kind, "default": True, "deprecated": False, "requireMain": False}]
-                for kind in limits.kinds
+                kind.partition(":")[0]: [
+                    {
+                        "attached": True,
+                        "default": True,
+                        "deprecated": False,
+                        "image": image,
+                        "kind": kind,
+                        "requireMain": False,
+                    }
+                ]
+                for kind, image in limits.kinds
             },
             "support": {"github": "https://github.com/apache/openwhisk/issues", "slack": "http://slack.openwhisk.org"},
         }
@@ -127,7 +136,7 @@ class Api:
         if collection not in _COLLECTIONS or len(rest) > (2 if collection in ("actions", "activations") else 1):
             raise Refused(404, _NO_PATH)
         if namespace != caller.namespace and not self._readable(request, namespace, collection):
-            raise not_allowed("/".join((namespace, *rest)))
+            raise not_allowed("/".join((namespace, *rest[:1])))
         if not rest:
             return self._activations.listed(request, namespace, collection)
         if collection == "activations":

@@ -39,8 +39,8 @@ class ServerSettings:
     """Whether a warm ``/run`` whose connection broke runs again elsewhere (standalone: yes; clusters: no)."""
     list_limit: int = 200
     list_default: int = 30
-    kinds: tuple[str, ...] = ()
-    """Kinds of the runtimes manifest, besides ``blackbox`` and ``sequence``."""
+    kinds: tuple[tuple[str, str], ...] = ()
+    """Kinds of the runtimes manifest with their images, besides ``blackbox`` and ``sequence``."""
     unpulled_images: tuple[str, ...] = ()
     """Images that are never pulled (``blackboxes`` of the manifest)."""
 

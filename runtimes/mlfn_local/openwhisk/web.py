@@ -50,10 +50,11 @@ class WebActions:
         try:
             return await self._answer(request, path)
         except Refused as refused:
-            if refused.status in (401, 404):
-                raise
-            code = request.header("x-request-id") or self._activations.new_id()
-            return json_response(refused.status, {"code": code, "error": refused.message}, _CORS)
+            return self._refusal(request, refused, ())
+
+    def _refusal(self, request: Request, refused: Refused, more: tuple[tuple[str, str], ...]) -> Response:
+        code = request.header("x-request-id") or self._activations.new_id()
+        return json_response(refused.status, {"code": code, "error": refused.message}, (*_CORS, *more))
 
     async def _answer(self, request: Request, path: str) -> Response:
         namespace, package, name, extension, rest = _split(path)
@@ -70,12 +71,13 @@ class WebActions:
         caller = Caller(namespace, "")
         self._activations.check_call(namespace)
         running = self._activations.start(f"{inside}/{name}", params, caller)
-        header = (*_CORS, ("x-openwhisk-activation-id", running.activation_id))
+        header = (("x-openwhisk-activation-id", running.activation_id),)
         record = await self._activations.wait(running, self._entities.settings.blocking_wait_ms)
-        if record is None:
-            raise Refused(202, "Response not yet ready.")
-        shown = _shown(record, extension)
-        return Response(shown.status, shown.body, shown.content_type, (*header, *shown.headers))
+        try:
+            shown = _shown(record, extension)
+        except Refused as refused:
+            return self._refusal(request, refused, header)
+        return Response(shown.status, shown.body, shown.content_type, (*_CORS, *header, *shown.headers))
 
     def _admit(self, request: Request, action: Action) -> str:
         """Check what the action demands of its callers; return the user's name if they had to say who they are."""
@@ -143,8 +145,10 @@ def _text(body: bytes, kind: str) -> str:
     return base64.b64encode(body).decode()
 
 
-def _shown(record: Activation, extension: str) -> Response:
-    """Turn an activation's end into an HTTP response."""
+def _shown(record: Activation | None, extension: str) -> Response:
+    """Turn an activation's end into an HTTP response; None: it has not ended in time."""
+    if record is None:
+        raise Refused(202, "Response not yet ready.")
     if record.status in (Status.DEVELOPER_ERROR, Status.WHISK_ERROR):
         raise Refused(400, "There was an error processing your request.")
     result = record.result

@@ -50,6 +50,7 @@ class ProbeContainer:
         self.id = f"{number:012x}"
         self.active = 0
         self.alive = True
+        self.lines: list[str] = []
 
     def note(self, event: str) -> None:
         self.world.events.append((self.id, event))
@@ -93,8 +94,10 @@ class ProbeContainer:
     async def _run(self, value: Any) -> tuple[int, str] | Silence:
         await asyncio.sleep(0.002)
         mode = value.get("mode", "echo") if isinstance(value, dict) else "echo"
+        if mode == "logs":
+            self.lines.extend(f"out {i}" for i in range(int(value.get("lines", 1))))
         if mode == "sleep":
-            await asyncio.sleep(value.get("s", 1))
+            await asyncio.sleep(float(value.get("s", 1)))
         if mode in ("exit", "oom"):
             return Silence.DROPPED
         if mode in ("nolength", "chunked", "gzip"):
@@ -116,7 +119,8 @@ class ProbeContainer:
 
     async def logs(self, most_bytes: int) -> tuple[str, ...]:
         await asyncio.sleep(0.07)
-        return ()
+        lines, self.lines = self.lines, []
+        return tuple(f"2026-11-23T08:49:26.081807092Z {line}" for line in lines)
 
     async def pause(self) -> None:
         self.note("docker pause")
@@ -134,7 +138,7 @@ class ProbeContainer:
 def _web_status(value: dict[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {"statusCode": int(value.get("code", 418)), "body": value.get("out", {"tea": True})}
     kind = value.get("ct", "application/json")
-    return {**shown, "headers": {"content-type": kind}}
+    return {**shown, "headers": {"content-type": kind, "x-own": "yes"}}
 
 
 class ProbeContainers:
