@@ -343,13 +343,14 @@ def _init_body(job: Job, now_ms: int) -> bytes:
         environment["__OW_API_KEY"] = job.key
     for name, value in job.environment:
         environment[name] = value if isinstance(value, str) else json.dumps(value)
-    value = {
+    value: dict[str, object] = {
         "name": action.name,
         "main": action.exec.main or "main",
-        "code": action.exec.code,
         "binary": action.exec.binary,
         "env": environment,
     }
+    if action.exec.code:
+        value["code"] = action.exec.code
     return json.dumps({"value": value}).encode()
 
 

@@ -20,6 +20,7 @@ from mlfn_local.openwhisk.serving import Server, assemble
 from mlfn_local.openwhisk.settings import ServerSettings
 
 KEY = "user:key"
+Plain = Callable[[Any], Any]
 OPEN = {
     "invocations_per_minute": 100_000,
     "fires_per_minute": 100_000,
@@ -115,38 +116,7 @@ def _filled(first: str, last: str, length: int) -> bytes:
     return (first + (first[-period:] * (missing // period + 1))[:missing] + last).encode()
 
 
-NUMBERS = frozenset(("start", "end", "duration", "updated", "size"))
-
-
-def plain(value: Any) -> Any:
-    """Set apart what no two runs share."""
-    if isinstance(value, dict):
-        if set(value) >= {"key", "value"} and value["key"] in ("waitTime", "initTime"):
-            return {**value, "value": 0}
-        return {key: _plain_field(key, item) for key, item in sorted(value.items())}
-    if isinstance(value, list):
-        items = [plain(item) for item in value]
-        pairs = all(isinstance(item, dict) and "key" in item for item in items)
-        return sorted(items, key=lambda item: str(item["key"])) if pairs else items
-    if isinstance(value, str):
-        if value.startswith("{") and "activationId" in value:
-            return plain(json.loads(value))
-        value = re.sub(r"^\d{4}-\d\d-\d\dT[\d:.]+Z ", "TIME ", value)
-        return re.sub(r"[0-9a-f]{32}", "ID", value)
-    return value
-
-
-def _plain_field(key: str, item: Any) -> Any:
-    if key in NUMBERS and isinstance(item, int):
-        return 0
-    if key in ("code", "container") and isinstance(item, str):
-        return key
-    if key in ("build", "description"):
-        return key
-    return plain(item)
-
-
-def difference(recorded: dict[str, Any], response: Response) -> str:
+def difference(recorded: dict[str, Any], response: Response, plain: Plain) -> str:
     """Return what differs, or nothing."""
     if recorded["status"] != response.status:
         return f"status {response.status}, recorded {recorded['status']}: {response.body[:200]!r}"
@@ -170,7 +140,7 @@ def difference(recorded: dict[str, Any], response: Response) -> str:
     return "" if plain(mine) == plain(body) else f"body\n   ours {plain(mine)}\n   real {plain(body)}"
 
 
-async def replay(name: str, records: list[dict[str, Any]], containers: Any) -> dict[str, str]:
+async def replay(name: str, records: list[dict[str, Any]], containers: Any, plain: Plain) -> dict[str, str]:
     """Return each record's first difference, empty where there is none."""
     found: dict[str, str] = {}
     worlds: dict[str, World] = {}
@@ -188,7 +158,7 @@ async def replay(name: str, records: list[dict[str, Any]], containers: Any) -> d
             await world.reach(date)
             if "unauthorized" in record["name"]:
                 exchange["request"]["headers"].append(("Authorization", "Basic d3Jvbmc6a2V5"))
-            verdicts.append(difference(exchange["response"], await world.ask(exchange)))
+            verdicts.append(difference(exchange["response"], await world.ask(exchange), plain))
         found[f"{number} {record['name']}"] = next(filter(None, verdicts), "")
     for world in worlds.values():
         await world.server.close()
@@ -246,8 +216,9 @@ def test_the_command_lines_exchanges(
     containers: Any,
     recording: Callable[[str], Any],
     in_jumping_time: Callable[[Coroutine[Any, Any, Any]], Any],
+    plain: Plain,
 ) -> None:
-    found = in_jumping_time(replay("wsk", recording("wsk"), containers))
+    found = in_jumping_time(replay("wsk", recording("wsk"), containers, plain))
     report(found)
 
 
@@ -255,8 +226,9 @@ def test_web_and_rest_exchanges(
     containers: Any,
     recording: Callable[[str], Any],
     in_jumping_time: Callable[[Coroutine[Any, Any, Any]], Any],
+    plain: Plain,
 ) -> None:
-    found = in_jumping_time(replay("rest_and_web", recording("rest_and_web"), containers))
+    found = in_jumping_time(replay("rest_and_web", recording("rest_and_web"), containers, plain))
     report(found)
 
 
