@@ -242,13 +242,17 @@ async def calls_together(bench: Bench, record: dict[str, Any]) -> str:
     return "" if statuses == recorded else f"statuses {statuses}, recorded {recorded}"
 
 
-async def replay_together(records: list[dict[str, Any]], containers: Any) -> dict[str, str]:
+async def replay_together(
+    records: list[dict[str, Any]], containers: Any, plain: Callable[[Any], Any]
+) -> dict[str, str]:
     found: dict[str, str] = {}
     for server in ("concurrent-pooled", "concurrent-apache"):
         bench = Bench(containers, ServerSettings(**CONCURRENT, repeat_dropped=server == "concurrent-apache"))
         for record in records:
             if record["server"] == server:
-                found[f"{server}: {record['name']}"] = await calls_together(bench, record)
+                alone = "calls" not in record
+                verdict = one_call(bench, record, plain) if alone else calls_together(bench, record)
+                found[f"{server}: {record['name']}"] = await verdict
                 await asyncio.sleep(1)
         await bench.server.close()
     return found
@@ -258,8 +262,9 @@ def test_calls_that_run_together(
     containers: Any,
     recording: Callable[[str], Any],
     in_jumping_time: Callable[[Coroutine[Any, Any, Any]], Any],
+    plain: Callable[[Any], Any],
 ) -> None:
-    found = in_jumping_time(replay_together(recording("concurrency"), containers))
+    found = in_jumping_time(replay_together(recording("concurrency"), containers, plain))
     wrong = {name: why for name, why in found.items() if why}
     unexpected = [f"{name}: {why}" for name, why in wrong.items() if name not in TOGETHER_DIFFERENT]
     assert not unexpected, f"{len(unexpected)} of {len(found)} differ\n" + "\n".join(unexpected)
