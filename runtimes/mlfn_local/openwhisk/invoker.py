@@ -272,9 +272,12 @@ class Invoker:
         held.timer = loop.call_later(self._settings.idle_container_ms / 1000, self._expire, held)
 
     def _expire(self, held: _Held) -> None:
-        if held.active or held.stage != pool.WARM:
+        """Remove a container whose time is over; it is resumed before it is killed."""
+        if held.active or held.stage != pool.WARM or held.container is None:
             return
-        self._remove(held)
+        held.stage = pool.LEAVING
+        self._held.remove(held)
+        self._start(_resume_and_destroy(held.container))
         self._drain()
 
     def _stop_timer(self, held: _Held) -> None:
@@ -296,6 +299,11 @@ class Invoker:
                 waiting.outcome.set_exception(error)
 
         task.add_done_callback(ended)
+
+
+async def _resume_and_destroy(container: Container) -> None:
+    await container.resume()
+    await container.destroy()
 
 
 def _version(job: Job) -> str:

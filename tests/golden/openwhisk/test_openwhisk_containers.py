@@ -148,6 +148,11 @@ def told(body: Any) -> Any:
     return body
 
 
+def unconnected(events: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Leave out connections, which a pooled client keeps."""
+    return {name: [step for step in steps if not step.startswith("connect")] for name, steps in events.items()}
+
+
 async def one_call(bench: Bench, record: dict[str, Any], plain: Callable[[Any], Any]) -> str:
     """Make the call of a record and return what differs, or nothing."""
     name, action = record["name"], {**record["action"], **seen_limits(record)}
@@ -167,6 +172,8 @@ async def one_call(bench: Bench, record: dict[str, Any], plain: Callable[[Any], 
     names = bench.containers.names
     events = [event for event in bench.containers.events[start:] if names.get(event[0]) == action["name"]]
     ours, real = calm(events), calm(recorded_events(record))
+    if record["server"] == "concurrent-pooled":
+        ours, real = unconnected(ours), unconnected(real)
     if "pause" not in name:
         ours, real = without_last_pause(ours), without_last_pause(real)
     if ours != real and not name.endswith("205 s after the call"):  # whose trace was not kept
@@ -205,12 +212,20 @@ def test_the_recorded_calls(
     assert not set(DIFFERENT) - set(wrong), "these agree after all"
 
 
-TOGETHER_DIFFERENT: dict[str, str] = {}
+TOGETHER_DIFFERENT = {
+    "concurrent-pooled: pooled client: run gzip, warm": "ours calls as the default client does, for which gzip is none",
+    "concurrent-pooled: pooled client: over the timeout, warm": "two older containers of the recorder expired meanwhile",
+}
 
 
 def by_container(events: list[tuple[str, str]]) -> list[list[str]]:
-    """Return the containers' events without connections, which a pooled client reuses; sorted, for starts race."""
-    return sorted([step for step in steps if step != "connect"] for steps in calm(events).values())
+    """Return the containers' events, sorted, for starts race; without connections, which a pool keeps."""
+    return sorted([step for step in steps if not step.startswith("connect")] for steps in calm(events).values())
+
+
+def awake(events: list[list[str]]) -> list[list[str]]:
+    """Leave out pauses: whether one fell between two groups of calls is the recorder's timing."""
+    return sorted([step for step in steps if step not in ("docker pause", "docker unpause")] for steps in events)
 
 
 async def calls_together(bench: Bench, record: dict[str, Any]) -> str:
@@ -234,6 +249,8 @@ async def calls_together(bench: Bench, record: dict[str, Any]) -> str:
     names = bench.containers.names
     events = [event for event in bench.containers.events[start:] if names[event[0]] == action["name"]]
     ours, real = by_container(events), by_container(recorded_events(record))
+    if "idle" not in record["name"]:
+        ours, real = awake(ours), awake(real)
     if ours != real:
         return "events\n" + "\n".join(
             f"   {who} {steps}" for who, all_of in (("ours", ours), ("real", real)) for steps in all_of
