@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "delete": ("delete", "Delete a function with its revisions and logs."),
     "warm": ("warm", "Plan and look at what keeps a function warm."),
     "local": ("local", "Start, stop and look at the service on this machine."),
+    "openwhisk": ("openwhisk", "Run a small OpenWhisk on this machine."),
     "sim": ("sim", "Ask a simulated cluster what a scheduler would do."),
     "config": ("config", "Show every setting with its origin."),
     "completion": ("completion", "Print the completion script for a shell."),

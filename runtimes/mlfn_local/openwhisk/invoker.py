@@ -351,15 +351,15 @@ def _init_body(job: Job, now_ms: int) -> bytes:
         environment["__OW_API_KEY"] = job.key
     for name, value in job.environment:
         environment[name] = value if isinstance(value, str) else json.dumps(value)
-    value: dict[str, object] = {
+    message: dict[str, object] = {
         "name": action.name,
         "main": action.exec.main or "main",
         "binary": action.exec.binary,
         "env": environment,
     }
     if action.exec.code:
-        value["code"] = action.exec.code
-    return json.dumps({"value": value}).encode()
+        message["code"] = action.exec.code
+    return json.dumps({"value": message}).encode()
 
 
 def _run_body(job: Job, now_ms: int) -> bytes:

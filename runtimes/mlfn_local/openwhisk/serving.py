@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,16 +12,27 @@ from typing import TYPE_CHECKING
 from mlfn_local.openwhisk.activating import Activator
 from mlfn_local.openwhisk.containers import Containers
 from mlfn_local.openwhisk.entity_calls import EntityCalls
+from mlfn_local.openwhisk.http_values import Request
 from mlfn_local.openwhisk.invoker import Invoker
 from mlfn_local.openwhisk.rest import Api
 from mlfn_local.openwhisk.settings import ServerSettings
 from mlfn_local.openwhisk.store import Store
+from mlfn_runtime.access import Access
+from mlfn_runtime.counters import Counters
+from mlfn_runtime.http_door import HttpDoor
+from mlfn_runtime.logs import JsonLog
+from mlfn_runtime.settings import DoorSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mlfn_runtime.routes import Exchange
 
-__all__ = ["Server", "assemble"]
+__all__ = ["Server", "Transport", "assemble", "serve"]
+
+_SLACK_BYTES = 16 * 1024 * 1024
+"""Bodies a little above the API's limit are read, so that the API can say so in its own words."""
+_LONGEST_S = 700.0
 
 
 def _now_ms() -> int:
@@ -56,3 +69,48 @@ def assemble(
     activator = Activator(store, Invoker(containers, settings, now_ms), settings, now_ms=now_ms, new_id=new_id)
     entities = EntityCalls(store, settings, now_ms)
     return Server(Api(store, activator, entities, keys), activator, store)
+
+
+class Transport:
+    """Serve a server's API over HTTP."""
+
+    def __init__(self, server: Server, most_body_bytes: int) -> None:
+        self._server = server
+        self._tasks: set[asyncio.Task[None]] = set()
+        counters = Counters()
+        log = JsonLog(None, counters, schedule=lambda flush: None)
+        bounds = DoorSettings(max_body_bytes=most_body_bytes + _SLACK_BYTES, request_timeout_s=_LONGEST_S)
+        self._door = HttpDoor(self._dispatch, Access(counters, log), counters, bounds)
+
+    async def open(self, listener: socket.socket) -> None:
+        """Listen; ``listener`` is bound already."""
+        await self._door.open(listener)
+
+    def _dispatch(self, exchange: Exchange) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(exchange))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        request = Request(
+            exchange.method.decode("latin-1"),
+            exchange.path.decode(errors="replace"),
+            exchange.query.decode("latin-1"),
+            tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in exchange.headers),
+            exchange.body,
+        )
+        response = await self._server.api.answer(request)
+        headers = [(name.encode(), value.encode()) for name, value in response.headers]
+        if response.content_type:
+            headers.append((b"content-type", response.content_type.encode()))
+        exchange.reply(response.status, tuple(headers), response.body)
+
+
+async def serve(server: Server, settings: ServerSettings, listener: socket.socket, stop: asyncio.Event) -> None:
+    """Serve until ``stop``, then end every container."""
+    transport = Transport(server, settings.most_body_bytes)
+    await transport.open(listener)
+    try:
+        await stop.wait()
+    finally:
+        await server.close()

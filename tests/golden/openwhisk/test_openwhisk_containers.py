@@ -214,7 +214,7 @@ def test_the_recorded_calls(
 
 TOGETHER_DIFFERENT = {
     "concurrent-pooled: pooled client: run gzip, warm": "ours calls as the default client does, for which gzip is none",
-    "concurrent-pooled: pooled client: over the timeout, warm": "two older containers of the recorder expired meanwhile",
+    "concurrent-pooled: pooled client: over the timeout, warm": "two older containers expired meanwhile",
 }
 
 
