@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ORDER", "deploy", "model_file", "name_of_model", "order_of", "spec_of"]
 
 _FUNCTION = tuple(key for key, field in FIELDS.items() if field.section == "function" and field.attribute != "model")
-ORDER = (*_FUNCTION, *IMAGE, *PLATFORM)
+ORDER = (*_FUNCTION, *IMAGE, *PLATFORM, "openwhisk.public", "openwhisk.logs_mb", "openwhisk.keep")
 """The settings that say what is deployed, and where."""
 
 _DRY = click.Choice(["client", "server"])

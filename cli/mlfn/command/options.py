@@ -19,7 +19,14 @@ from mlfn.settings.fields import FIELDS, Field
 __all__ = ["CONTEXT", "IMAGE", "PLATFORM", "NearGroup", "output_option", "setting_options", "unknown_command"]
 
 CONTEXT: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-PLATFORM = ("platform", "cluster.namespace", "cluster.context", "cluster.kubeconfig")
+PLATFORM = (
+    "platform",
+    "cluster.namespace",
+    "cluster.context",
+    "cluster.kubeconfig",
+    "openwhisk.apihost",
+    "openwhisk.insecure",
+)
 """What every command that talks to a platform takes."""
 IMAGE = tuple(
     f"image.{key}"

@@ -58,6 +58,10 @@ class Capabilities:
     """Functions are container images: a deploy builds one and needs a registry."""
     settings: frozenset[str]
     """The fields of FunctionSpec that the platform honours; a deploy that sets another one is refused."""
+    instances: bool = True
+    """Whether it tells which copies of a function run."""
+    paths: bool = True
+    """Whether a request has a path; else a function is called, and answers its inference."""
 
 
 @dataclass(frozen=True, slots=True)

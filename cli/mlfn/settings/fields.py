@@ -233,6 +233,25 @@ class ClusterSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenWhiskSettings:
+    """The OpenWhisk behind the platform openwhisk; the credential is WHISK_AUTH's, or .wskprops', never an option."""
+
+    apihost: str = setting(
+        text("URL", "an address such as https://whisk.example.com"),
+        "",
+        "address of OpenWhisk's API; unset, WHISK_APIHOST or .wskprops; there is no other default",
+        env="MLFN_OPENWHISK_APIHOST",
+    )
+    wsk: str = setting(path(), "", "the `wsk` command; unset, the one on PATH", env="MLFN_WSK")
+    insecure: bool = setting(flag(), False, "do not check the API's certificate")
+    public: bool = setting(flag(), False, "make the function a web action, which anybody can call")
+    logs_mb: int = setting(
+        whole(0, 10), 10, "logs kept of one activation, OpenWhisk's default; with 0 a container is free at once"
+    )
+    keep: int = setting(whole(1, 1000), 5, "revisions that stay for a rollback")
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """The server that `mlfn serve` runs in the foreground."""
 
@@ -273,6 +292,7 @@ class Settings:
     local: LocalSettings = field(default_factory=LocalSettings)
     image: ImageSettings = field(default_factory=ImageSettings)
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    openwhisk: OpenWhiskSettings = field(default_factory=OpenWhiskSettings)
     serve: ServeSettings = field(default_factory=ServeSettings)
 
 
@@ -302,6 +322,7 @@ SECTIONS: dict[str, type] = {
     "local": LocalSettings,
     "image": ImageSettings,
     "cluster": ClusterSettings,
+    "openwhisk": OpenWhiskSettings,
     "serve": ServeSettings,
 }
 

@@ -54,8 +54,8 @@ class Resolved:
         return {key: value for key, value in found.items() if value}
 
     def for_platform(self) -> dict[str, str]:
-        """Return what any platform may want to know of where it is: the sections ``local`` and ``cluster``."""
-        return {**self.texts("local"), **self.texts("cluster")}
+        """Return what any platform may want to know of where it is: ``local``, ``cluster``, ``openwhisk``."""
+        return {**self.texts("local"), **self.texts("cluster"), **self.texts("openwhisk")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,10 @@ class _Process:
 
 
 class ProcessContainers:
-    """Start runtime processes. ``models`` maps image names to ONNX files; ``api_host`` is the server's address."""
+    """Start runtime processes.
+
+    ``models`` maps image names, with or without their tags, to ONNX files; ``api_host`` is the server's address.
+    """
 
     def __init__(self, models: Mapping[str, Path], api_host: str) -> None:
         self._models = dict(models)
@@ -93,7 +96,9 @@ class ProcessContainers:
 
     async def create(self, wanted: Wanted) -> _Process:
         """Start the model that an image's name stands for. Raises CannotStart where there is none."""
-        model = self._models.get(wanted.image)
+        name, _, tag = wanted.image.rpartition(":")
+        repository = name if name and "/" not in tag else wanted.image
+        model = self._models.get(wanted.image) or self._models.get(repository)
         if model is None:
             raise CannotStart(Status.DEVELOPER_ERROR, f"Failed to pull container image '{wanted.image}'.")
         port = _free_port()
