@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from mlfn_runtime.errors import RequestError
-from mlfn_runtime.http_head import CONTINUE, OK_JSON, STATUS_LINES, RequestHead, header_block
+from mlfn_runtime.http_head import CONTINUE, OK_JSON, RequestHead, header_block, status_line
 from mlfn_runtime.routes import JSON, Exchange
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class HttpExchange(Exchange):
         else:
             ending = b"\r\n\r\n"
         size = len(body)
-        start = OK_JSON if headers is JSON and status == 200 else STATUS_LINES[status] + header_block(headers)
+        start = OK_JSON if headers is JSON and status == 200 else status_line(status) + header_block(headers)
         head = b"%bcontent-length: %d\r\nx-request-id: %b%b" % (start, size, self.request_id.encode(), ending)
         if self.method == b"HEAD":
             self.output, size = head, 0

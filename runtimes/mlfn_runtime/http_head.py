@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlfn_runtime.routes import Headers
 
-__all__ = ["CONTINUE", "OK_JSON", "STATUS_LINES", "KnownHeads", "RequestHead", "header_block"]
+__all__ = ["CONTINUE", "OK_JSON", "KnownHeads", "RequestHead", "header_block", "status_line"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -41,6 +41,17 @@ _PHRASES = {
 STATUS_LINES: dict[int, bytes] = {
     status: f"HTTP/1.1 {status} {phrase}\r\n".encode() for status, phrase in _PHRASES.items()
 }
+
+
+def status_line(status: int) -> bytes:
+    """Return the first line of an answer, also for a status that this server's own handlers never give."""
+    line = STATUS_LINES.get(status)
+    if line is None:
+        from http.client import responses
+
+        line = STATUS_LINES[status] = f"HTTP/1.1 {status} {responses.get(status, '')}\r\n".encode()
+    return line
+
 
 OK_JSON = STATUS_LINES[200] + b"content-type: application/json\r\n"
 """What most answers begin with."""

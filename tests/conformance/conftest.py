@@ -49,6 +49,12 @@ class Subject:
         order = Order(model or self.model, wanted, self.image, wait_timeout_s=120)
         return deliver(self.platform, order, progress=lambda stage: None)
 
+    @property
+    def a_setting(self) -> dict[str, object]:
+        """Return a setting that the platform honours, other than its default."""
+        known = self.platform.capabilities.settings
+        return {"window_s": 30} if "window_s" in known else {"timeout_s": 31.0}
+
     def invoke(self, name: str = "conformance", *, tag: str = "") -> Answer:
         """Send the request that mlfn makes up from the model's signature."""
         body = json.dumps(example_body(open_model(self.model))).encode()
@@ -112,7 +118,25 @@ def on_cluster(name: str) -> Callable[[Path, int], AbstractContextManager[tuple[
     return platform
 
 
-PLATFORMS = {"local": local_platform, "knative": on_cluster("knative"), "kubernetes": on_cluster("kubernetes")}
+@contextmanager
+def openwhisk_platform(folder: Path, port: int) -> Iterator[tuple[Platform, ImageSettings]]:
+    """Give the OpenWhisk that ``WHISK_APIHOST`` names; its functions are deleted afterwards."""
+    registry = os.environ["MLFN_REGISTRY"]
+    image = ImageSettings(registry=f"{registry}/conformance", base=os.environ["MLFN_BASE_IMAGE"], plain_http=True)
+    platform = load(ENTRIES, "openwhisk")({"openwhisk.wsk": os.environ.get("MLFN_WSK", "")})
+    try:
+        yield platform, image
+    finally:
+        for status in platform.list():
+            platform.remove(status.name)
+
+
+PLATFORMS = {
+    "openwhisk": openwhisk_platform,
+    "local": local_platform,
+    "knative": on_cluster("knative"),
+    "kubernetes": on_cluster("kubernetes"),
+}
 
 
 @pytest.fixture(params=os.environ.get("MLFN_CONFORMANCE", "local").split(","))

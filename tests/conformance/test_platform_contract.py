@@ -28,15 +28,15 @@ def test_a_deployed_function_answers(subject: Any) -> None:
 
 
 def test_deploying_the_same_again_changes_nothing(subject: Any) -> None:
-    first = subject.deploy(env={"A": "b"})
-    again = subject.deploy(env={"A": "b"})
+    first = subject.deploy(**subject.a_setting)
+    again = subject.deploy(**subject.a_setting)
     assert (again.changed, again.revision, again.url) == (False, first.revision, first.url)
 
 
 @pytest.mark.parametrize("change", ["model", "settings"])
 def test_a_change_is_a_new_revision(subject: Any, change: str) -> None:
     first = subject.deploy()
-    second = subject.deploy(model=subject.changed_model) if change == "model" else subject.deploy(window_s=30)
+    second = subject.deploy(model=subject.changed_model) if change == "model" else subject.deploy(**subject.a_setting)
     assert second.changed
     assert second.revision != first.revision
     assert second.previous == first.revision
@@ -73,7 +73,7 @@ def test_a_failing_first_deploy_leaves_nothing(subject: Any) -> None:
 def test_status_tells_what_was_deployed(subject: Any) -> None:
     asked = {"concurrency": 3, "min_scale": 1, "max_scale": 2, "window_s": 20, "timeout_s": 15.0, "env": {"A": "b"}}
     honoured = {name: value for name, value in asked.items() if name in subject.platform.capabilities.settings}
-    assert {"min_scale", "max_scale", "env"} <= set(honoured)
+    assert {"timeout_s"} <= set(honoured)
     deployed = subject.deploy(**honoured)
     status = subject.platform.status("conformance")
     package = open_model(subject.model)
@@ -84,7 +84,8 @@ def test_status_tells_what_was_deployed(subject: Any) -> None:
     assert {name: getattr(status.spec, name) for name in honoured} == honoured
     assert [revision.name for revision in status.revisions] == [deployed.revision]
     assert status.revisions[0].state == "ready"
-    assert [instance.state for instance in status.instances] == ["ready"]
+    if subject.platform.capabilities.instances:
+        assert [instance.state for instance in status.instances] == ["ready"]
     assert not [finding for finding in status.findings if finding.severity is Severity.ERROR]
     assert subject.platform.diagnose("conformance") == status.findings
     assert status.last_errors == ()
@@ -122,10 +123,11 @@ def test_an_error_of_the_function_is_an_answer(subject: Any) -> None:
 
 def test_logs_tell_what_an_instance_wrote(subject: Any) -> None:
     subject.deploy()
-    (instance,) = subject.platform.status("conformance").instances
     lines = list(subject.platform.logs("conformance", follow=False, tail=-1))
     assert lines
-    assert {line.instance for line in lines} == {instance.id}
+    if subject.platform.capabilities.instances:
+        (instance,) = subject.platform.status("conformance").instances
+        assert {line.instance for line in lines} == {instance.id}
     assert list(subject.platform.logs("conformance", follow=False, tail=1)) == lines[-1:]
     assert list(subject.platform.logs("conformance", follow=False, tail=0)) == []
 

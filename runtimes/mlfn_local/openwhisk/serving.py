@@ -6,13 +6,14 @@ import asyncio
 import secrets
 import socket
 import time
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlfn_local.openwhisk.activating import Activator
 from mlfn_local.openwhisk.containers import Containers
 from mlfn_local.openwhisk.entity_calls import EntityCalls
-from mlfn_local.openwhisk.http_values import Request
+from mlfn_local.openwhisk.http_values import Request, text_response
 from mlfn_local.openwhisk.invoker import Invoker
 from mlfn_local.openwhisk.rest import Api
 from mlfn_local.openwhisk.settings import ServerSettings
@@ -99,8 +100,14 @@ class Transport:
             tuple((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in exchange.headers),
             exchange.body,
         )
-        response = await self._server.api.answer(request)
-        headers = [(name.encode(), value.encode()) for name, value in response.headers]
+        try:
+            response = await self._server.api.answer(request)
+        except Exception:  # noqa: BLE001 - one request's defect must not leave its caller without an answer
+            traceback.print_exc()
+            response = text_response(500, "There was an internal server error.")
+        named = dict(response.headers)
+        exchange.request_id = named.get("X-Request-ID", exchange.request_id)
+        headers = [(name.encode(), value.encode()) for name, value in response.headers if name != "X-Request-ID"]
         if response.content_type:
             headers.append((b"content-type", response.content_type.encode()))
         exchange.reply(response.status, tuple(headers), response.body)

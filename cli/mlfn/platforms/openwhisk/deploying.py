@@ -65,7 +65,9 @@ def deploy(wsk: Wsk, api: Api, request: DeployRequest, options: Options, *, prog
     return Deployed(
         name=spec.name,
         platform="openwhisk",
-        url=url_of(wsk.access.host, spec.name, public=options.public),
+        url=url_of(
+            wsk.access.host, spec.name, public=options.public, namespace=api.namespace() if options.public else "_"
+        ),
         revision=revision,
         previous=live.current if changed else None,
         digest=request.package.digest,

@@ -26,6 +26,11 @@ class Api:
     def __init__(self, access: Access) -> None:
         self._access = access
 
+    def namespace(self) -> str:
+        """Return the credential's own namespace."""
+        found: list[str] = self._json(self._get("", root=True))
+        return found[0] if found else "_"
+
     def action(self, name: str) -> dict[str, Any] | None:
         """Return an action's record without its code; None where there is none."""
         answer = self._get(f"actions/{quote(name)}?code=false")
@@ -59,7 +64,7 @@ class Api:
     def invoke(self, name: str, body: bytes, timeout_s: float) -> Answer:
         """Invoke an action and wait; errors of the action are answers too."""
         started = time.perf_counter()
-        path = f"actions/{quote(name)}?blocking=true&result=true"
+        path = f"/_/actions/{quote(name)}?blocking=true&result=true"
         answer = self._send("POST", path, body or b"{}", timeout_s)
         seconds = time.perf_counter() - started
         if answer.status_code == 401:
@@ -67,8 +72,8 @@ class Api:
         headers = {key.lower(): value for key, value in answer.headers.items()}
         return Answer(answer.status_code, headers, answer.content, seconds)
 
-    def _get(self, path: str) -> httpx.Response:
-        answer = self._send("GET", path, b"", _TIMEOUT_S)
+    def _get(self, path: str, *, root: bool = False) -> httpx.Response:
+        answer = self._send("GET", "" if root else f"/_/{path}", b"", _TIMEOUT_S)
         if answer.status_code in (401, 403):
             raise self._refused(answer)
         return answer
@@ -78,7 +83,7 @@ class Api:
 
         key = base64.b64encode(self._access.auth.encode()).decode()
         headers = {"authorization": f"Basic {key}"} | ({"content-type": "application/json"} if body else {})
-        url = f"{self._access.host}/api/v1/namespaces/_/{path}"
+        url = f"{self._access.host}/api/v1/namespaces{path}"
         try:
             return httpx.request(
                 method, url, content=body, headers=headers, timeout=timeout_s, verify=not self._access.insecure
