@@ -18,6 +18,7 @@ from mlfn.command.main import COMMANDS, INTERRUPTED, group
 from mlfn.images.findings import FINDINGS as IMAGE_FINDINGS
 from mlfn.models import FINDINGS
 from mlfn.platforms.kube.findings import FINDINGS as CLUSTER_FINDINGS
+from mlfn.platforms.openwhisk.findings import FINDINGS as OPENWHISK_FINDINGS
 from mlfn.settings import FIELDS, Field
 from mlfn.settings.fields import SECTIONS
 from mlfn_local.status import FINDINGS as STATUS_FINDINGS
@@ -179,6 +180,14 @@ def findings() -> Iterator[str]:
         for what, each in sorted(CLUSTER_FINDINGS.items())
     ]
     yield from _table(("what", "severity", "meaning", "fix"), clusters)
+    yield from ("", "## Of OpenWhisk", "")
+    yield "What a deploy and `mlfn describe` tell about a function on OpenWhisk."
+    yield ""
+    actions = [
+        (f"`{what}`", severity.value, _sentence(meaning), _sentence(fix))
+        for what, (severity, meaning, fix) in sorted(OPENWHISK_FINDINGS.items())
+    ]
+    yield from _table(("what", "severity", "meaning", "fix"), actions)
 
 
 def server_settings() -> Iterator[str]:
