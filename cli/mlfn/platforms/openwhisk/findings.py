@@ -9,8 +9,10 @@ __all__ = ["FINDINGS"]
 FINDINGS: dict[str, tuple[Severity, str, str]] = {
     "logs-hold-container": (
         Severity.INFO,
-        "a container is not free until its logs have been read, 50 to 100 ms after each answer; a call that comes "
-        "sooner starts another one",
+        (
+            "a container is not free until its logs have been read, 50 to 100 ms after each answer; a call that comes "
+            "sooner starts another one"
+        ),
         "--logs-mb 0 where calls come back to back",
     ),
     "minute-quota": (
@@ -20,7 +22,7 @@ FINDINGS: dict[str, tuple[Severity, str, str]] = {
     ),
     "action-developer-error": (
         Severity.ERROR,
-        "the newest activation failed in the container: it did not start, ran out of time, or its image cannot be pulled",
+        "the newest activation failed in its container: no start, no time left, or no image",
         "mlfn logs NAME --platform openwhisk shows what it wrote",
     ),
     "whisk-internal-error": (

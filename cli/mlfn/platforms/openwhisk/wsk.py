@@ -46,7 +46,7 @@ class Ran:
     def told(self) -> str:
         """Return the message of a failed command, without what every message repeats."""
         text = (self.err or self.out).strip()
-        return text.split("\n\nRun 'wsk", 1)[0].split("\n\n", 1)[0].removeprefix("error: ").strip()
+        return text.split("\nRun 'wsk", 1)[0].removeprefix("error: ").strip()
 
 
 @dataclass(frozen=True, slots=True)
