@@ -87,20 +87,34 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield host
 
 
+@contextmanager
+def bridge(name: str, address: str) -> Iterator[None]:
+    """A network of this machine's own, so that no other daemon's is touched."""
+    subprocess.run(["ip", "link", "add", name, "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "address", "add", address, "dev", name], check=True)
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=False)
+
+
 @pytest.fixture(scope="session")
 def docker_host() -> Iterator[str]:
     """A Docker daemon that shares nothing with any other, with a network that containers have addresses in."""
     with tempfile.TemporaryDirectory(prefix="mlfn-docker-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         host = f"unix://{folder}/docker.sock"
+        network = f"mlfnow{os.getpid() % 10_000}"
         argv = ["dockerd", f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--pidfile={folder}/pid"]
-        argv += ["--host", host, "--userland-proxy=false", "--config-file", str(folder / "daemon.json")]
+        argv += ["--host", host, "--bridge", network, "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
+        argv += ["--userland-proxy=false", "--config-file", str(folder / "daemon.json")]
         (folder / "daemon.json").write_text("{}")
 
         def up() -> bool:
             return subprocess.run(["docker", "-H", host, "version"], capture_output=True, check=False).returncode == 0
 
-        with running(argv, folder / "log") as process:
+        with bridge(network, "10.214.7.1/24"), running(argv, folder / "log") as process:
             wait_until(up, process, folder / "log")
             yield host
         subprocess.run(["umount", str(folder / "exec/netns/default")], capture_output=True, check=False)
