@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,17 @@ def test_after_a_restart_of_the_server_a_deploy_makes_all_again(whisk: Any, name
     whisk.restart()
     assert whisk.run("describe", name).returncode == 4  # entities of the small server live in memory
     assert whisk.json("deploy", str(iris), "--name", name)["changed"] is True
+
+
+def test_the_platform_keeps_the_promises_of_all_platforms(whisk: Any) -> None:
+    repository = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--timeout=300", "-p", "no:cacheprovider", "tests/conformance"],
+        cwd=repository,
+        env={**whisk.environment, "MLFN_CONFORMANCE": "openwhisk"},
+        capture_output=True,
+        text=True,
+        timeout=560,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
