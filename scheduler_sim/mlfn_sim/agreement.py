@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mlfn_sim import kpa
+from mlfn_sim import kpa, openwhisk_invoker
 from mlfn_sim.agreement_values import SCHEMA, AgreementReport, FileResult, Kind
 from mlfn_sim.errors import RecordingError
 from mlfn_sim.kube.recordings import SCORES, STEPS
@@ -18,7 +18,7 @@ from mlfn_sim.recordings import Recording, read
 
 __all__ = ["KINDS", "SCHEMA", "AgreementReport", "FileResult", "verify_files"]
 
-KINDS: tuple[Kind, ...] = (kpa, STEPS, SCORES)
+KINDS: tuple[Kind, ...] = (kpa, STEPS, SCORES, openwhisk_invoker)
 """The kinds of recordings, asked in this order."""
 
 
