@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,22 @@ def test_init_and_run_wait_for_the_model(tokens_model: Path, tmp_path: Path) -> 
         application.log.close()
 
     asyncio.run(scenario())
+
+
+def test_a_load_that_outlasts_its_budget_says_so(tokens_model: Path, tmp_path: Path) -> None:
+    async def scenario() -> tuple[int, dict[str, Any]]:
+        settings = ServerSettings(str(tokens_model), openwhisk=True, log_path=str(tmp_path / "log"))
+        application = Application(settings, asyncio.get_running_loop())
+        deadline = str(int((time.time() + 0.5) * 1000))
+        answer = await asyncio.wait_for(ask(application, b"/init", {"env": {"__OW_DEADLINE": deadline}}), 30)
+        application.service.close()
+        application.log.close()
+        return answer
+
+    status, told = asyncio.run(scenario())
+    assert status == 504
+    assert told["error"].startswith("the model was still loading when the 0.")
+    assert "timeout" in told["error"]
 
 
 def test_an_action_may_take_as_long_as_its_platform_lets_it() -> None:

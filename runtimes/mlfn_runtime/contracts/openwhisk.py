@@ -80,6 +80,7 @@ class OpenWhisk:
         self._initialised = True
         if value.get("code"):
             self._log.event("warning", "code_ignored", message="/init came with code; the model is baked in and stays")
+        self._watch_budget(exchange, value.get("env"))
         self._when_loaded(lambda: exchange.reply(200, JSON, b'{"ok":true}'))
 
     def run(self, exchange: Exchange) -> None:
@@ -118,7 +119,8 @@ class OpenWhisk:
             exchange.run_rows = outcome.run_rows
             self._answer(exchange, codec.encode(request, outcome)[0])
 
-        service.submit(request, reply, exchange.client_is_gone)
+        # What has been answered at its deadline is not run any more, if it has not begun.
+        service.submit(request, reply, lambda: exchange.answered or exchange.client_is_gone())
 
     def _decode(self, value: dict[str, Any]) -> InferenceRequest:
         signature = self._service.signature
@@ -135,16 +137,41 @@ class OpenWhisk:
         exchange.context = {**(exchange.context or {}), "error": error.message[:_LONGEST_WORD]}
         self._answer(exchange, orjson.dumps({"error": error.message}))
 
-    def _watch_deadline(self, exchange: Exchange, deadline: object) -> None:
-        """Answer with an error shortly before the deadline.
+    def _watch_budget(self, exchange: Exchange, environment: object) -> None:
+        """Say before the invoker gives up on ``/init`` that loading takes longer than the action's time-out."""
+        if not isinstance(environment, dict) or self._service.state not in ("loading", "warming"):
+            return
+        left_s = self._left_s(environment.get("__OW_DEADLINE"))
+        if left_s is None:
+            return
+        message = (
+            f"the model was still {self._service.state} when the {left_s:.1f} s for its start were over: "
+            "give the action a longer timeout, or more memory and with it more CPU"
+        )
+        body = orjson.dumps({"error": message})
 
-        A deadline that has passed already is a matter of two clocks, not of a late request, and is ignored.
+        def give_up() -> None:
+            if not exchange.answered:
+                exchange.on_recorded = self._end_activation
+                exchange.reply(504, JSON, body)
+
+        self._loop.call_later(max(0.0, left_s - _ANSWER_BEFORE_S), give_up)
+
+    def _left_s(self, deadline: object) -> float | None:
+        """Return the seconds until a deadline.
+
+        One that has passed already is a matter of two clocks, not of a late request, and is None.
         """
         try:
             left_s = float(str(deadline)) / 1000 - self._now()
         except ValueError:
-            return
-        if not 0 < left_s < 86_400:
+            return None
+        return left_s if 0 < left_s < 86_400 else None
+
+    def _watch_deadline(self, exchange: Exchange, deadline: object) -> None:
+        """Answer with an error shortly before the deadline."""
+        left_s = self._left_s(deadline)
+        if left_s is None:
             return
         message = "the deadline of the activation came before the model had answered"
         timer = self._loop.call_later(
