@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import textwrap
 from collections.abc import Callable
 
-__all__ = ["FILTERS", "comment", "dockerfile", "systemd", "yaml"]
+__all__ = ["FILTERS", "comment", "dockerfile", "shell", "systemd", "yaml"]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*")
 
@@ -30,6 +31,11 @@ def systemd(value: object) -> str:
     return '"' + "".join(escapes.get(character, character) for character in str(value)) + '"'
 
 
+def shell(value: object) -> str:
+    """Return a text as one word of a POSIX shell: nothing in it is expanded."""
+    return shlex.quote(str(value))
+
+
 def dockerfile(value: object) -> str:
     """Return a text as one word of ENV or LABEL: nothing in it is expanded. Raises ValueError for a line's end."""
     text = str(value)
@@ -41,6 +47,7 @@ def dockerfile(value: object) -> str:
 FILTERS: dict[str, Callable[..., str]] = {
     "comment": comment,
     "dockerfile": dockerfile,
+    "shell": shell,
     "systemd": systemd,
     "yaml": yaml,
 }

@@ -15,9 +15,18 @@ from mlfn.delivery.charts import chart, kustomization
 from mlfn.delivery.deploy import Order, prepare
 from mlfn.delivery.documents import HEAD
 from mlfn.errors import InvalidInput
-from mlfn.platforms import DeployRequest, Manifests, Platform, Progress
+from mlfn.platforms import DeployRequest, Manifests, Platform, Progress, Project, Projects
 
-__all__ = ["Layout", "Written", "objects_for", "plain", "with_manifests", "write_folder"]
+__all__ = [
+    "Layout",
+    "Written",
+    "objects_for",
+    "plain",
+    "project_for",
+    "with_manifests",
+    "write_folder",
+    "write_project",
+]
 
 Objects = tuple[dict[str, Any], ...]
 
@@ -46,6 +55,30 @@ def objects_for(platform: Platform, order: Order, *, progress: Progress) -> tupl
     manifests = with_manifests(platform)
     request, _, _ = prepare(platform, order, progress=progress)
     return request, manifests.manifests(request)
+
+
+def project_for(platform: Projects, order: Order, *, progress: Progress) -> Project:
+    """Return what a deploy would do on a platform of commands; builds the image if need be."""
+    assert not isinstance(platform, Manifests)
+    request, _, _ = prepare(platform, order, progress=progress)  # type: ignore[arg-type]  # a Platform, too
+    return platform.project(request)
+
+
+def write_project(project: Project, folder: Path) -> Written:
+    """Write ``manifest.yaml`` for wskdeploy and ``deploy.sh``. Raises InvalidInput where they cannot be written."""
+    from mlfn.delivery.documents import documents
+    from mlfn_templates import render
+
+    files = {
+        "manifest.yaml": documents((project.manifest,)),
+        "deploy.sh": render("wsk-deploy.sh.j2", {"commands": project.commands}),
+    }
+    try:
+        _write(folder, files)
+        (folder / "deploy.sh").chmod(0o755)
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written: {error.strerror}") from error
+    return Written(folder, tuple(sorted(files)), ())
 
 
 def with_manifests(platform: Platform) -> Manifests:

@@ -35,6 +35,8 @@ __all__ = [
     "Planned",
     "Platform",
     "Progress",
+    "Project",
+    "Projects",
 ]
 
 
@@ -144,6 +146,24 @@ class Manifests(Protocol):
 
     def dry_run(self, request: DeployRequest) -> tuple[Planned, ...]:
         """Have the API check them, change nothing, and return them as they are and as they would be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a deploy would do on a platform that is driven by commands: a manifest, and the commands."""
+
+    name: str
+    manifest: dict[str, Any]
+    commands: tuple[tuple[str, ...], ...]
+    """The words of each, without the program."""
+
+
+@runtime_checkable
+class Projects(Protocol):
+    """What a platform can do besides whose deploys are commands."""
+
+    def project(self, request: DeployRequest) -> Project:
+        """Return what a deploy would do, for Git; asks nobody."""
 
 
 @runtime_checkable

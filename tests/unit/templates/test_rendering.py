@@ -65,6 +65,7 @@ VALUES: dict[str, dict[str, object]] = {
         "image_digest": DIGEST,
     },
     "mlfn.yaml.j2": {"sections": SECTIONS},
+    "wsk-deploy.sh.j2": {"commands": [["action", "delete", "it is $HOME"]]},
     "mlfn-local.service.j2": {"mlfn": "/usr/bin/mlfn", "state_dir": "/var/lib/mlfn"},
 }
 

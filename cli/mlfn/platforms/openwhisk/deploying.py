@@ -26,7 +26,7 @@ from mlfn.platforms.openwhisk.records import (
 from mlfn.platforms.openwhisk.revisions import Live, read_live
 from mlfn.platforms.openwhisk.wsk import BLOCKING_WAIT_ENDED, Ran, Wsk
 
-__all__ = ["Options", "deploy", "point"]
+__all__ = ["Options", "deploy", "point", "text_of", "url_of"]
 
 _PING = ("--param", "mlfn_ping", "true")
 
@@ -102,12 +102,13 @@ def _same(action: object, request: DeployRequest, image: ImageRef, limits: Actio
 
 def _create(wsk: Wsk, revision: str, request: DeployRequest, image: ImageRef, limits: ActionLimits) -> None:
     annotations = revision_annotations(request.spec, request.package, image, time.time())
-    flags = [word for key, value in annotations.items() for word in ("--annotation", key, _text(value))]
+    flags = [word for key, value in annotations.items() for word in ("--annotation", key, text_of(value))]
     # The tag is made of the content: OpenWhisk drops a digest, and `latest` would be pulled for every container.
     wsk.ok("action", "create", revision, "--docker", image.tagged, *limits.flags, *flags)
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """Return an annotation's value as `wsk` takes it."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 

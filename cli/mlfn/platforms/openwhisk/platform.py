@@ -20,7 +20,7 @@ from mlfn.function import (
     Traffic,
 )
 from mlfn.nearest import did_you_mean
-from mlfn.platforms import Capabilities, DeployRequest, Progress
+from mlfn.platforms import Capabilities, DeployRequest, Progress, Project
 from mlfn.platforms.openwhisk.access import find_access
 from mlfn.platforms.openwhisk.deploying import Options, deploy, point, url_of
 from mlfn.platforms.openwhisk.reads import Api
@@ -68,6 +68,12 @@ class OpenWhiskPlatform:
         api = self._api()
         action_limits(spec, self._options().logs_mb, api.limits())
         read_live(api, spec.name, force=force)
+
+    def project(self, request: DeployRequest) -> Project:
+        """Return what a deploy would do, for Git; asks nobody."""
+        from mlfn.platforms.openwhisk.project import project
+
+        return project(request, self._options())
 
     def status(self, name: str) -> FunctionStatus:
         """Tell all about one function."""

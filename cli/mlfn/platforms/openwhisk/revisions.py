@@ -66,8 +66,8 @@ def _whole(api: Api, names: list[str]) -> list[dict[str, Any]]:
 
 
 def _is_revision_of(action: Action, name: str) -> bool:
-    function, separator, number = action["name"].rpartition("@")
-    return bool(separator) and function == name and number.isdigit() and is_managed(action)
+    function, separator, _ = action["name"].rpartition("@")
+    return bool(separator) and function == name and is_managed(action)
 
 
 def to_revision(action: Action) -> Revision:
