@@ -19,6 +19,7 @@ from mlfn_runtime.contracts.open_inference_rest import OpenInferenceRest
 from mlfn_runtime.contracts.openwhisk import OpenWhisk
 from mlfn_runtime.contracts.pages import Pages
 from mlfn_runtime.counters import Counters
+from mlfn_runtime.fetching import Fetcher
 from mlfn_runtime.limits import cores_here, memory_limit_bytes, read_text
 from mlfn_runtime.logs import GATHER_S, JsonLog
 from mlfn_runtime.metrics import CONTENT_TYPE, render
@@ -78,7 +79,9 @@ class Application:
         CloudEvents(self.service).add_routes(self.routes)
         Pages(self.service, openwhisk=settings.openwhisk).add_routes(self.routes)
         if settings.openwhisk:
-            OpenWhisk(self.service, self.log, loop=loop).add_routes(self.routes)
+            bounds = settings.fetching()
+            fetcher = None if bounds is None else Fetcher(bounds, loop)
+            OpenWhisk(self.service, self.log, loop=loop, fetcher=fetcher).add_routes(self.routes)
         self.routes.add(b"GET", b"/metrics", self._metrics)
 
     def load(self) -> LoadedModel:

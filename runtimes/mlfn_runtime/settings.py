@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DoorSettings", "ServerSettings"]
+__all__ = ["DoorSettings", "FetchSettings", "ServerSettings"]
 
 
 _LONGEST_ACTION_S = 300.0
@@ -41,6 +41,15 @@ class DoorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchSettings:
+    """Bound what is fetched for one request."""
+
+    private: bool = False
+    max_bytes: int = 64 * 1024 * 1024
+    timeout_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Say which model is served, where, and within which bounds."""
 
@@ -69,6 +78,16 @@ class ServerSettings:
     """Seconds that requests in flight get after that; below the 30 s after which Kubernetes kills."""
     openwhisk: bool = False
     """Answer ``/init`` and ``/run``."""
+    fetch: bool = False
+    """Follow ``{"url": "https://…"}`` in place of a tensor's data in ``/run``; off, because callers then choose what
+    this server asks of others."""
+    fetch_private: bool = False
+    """Fetch from private, loopback and metadata addresses too, and without TLS: for a store inside the network, where
+    all callers are trusted."""
+    fetch_max_bytes: int = 64 * 1024 * 1024
+    """Bytes fetched for one request; refused above. As large as the largest body; four requests fetch at a time."""
+    fetch_timeout_s: float = 30.0
+    """Seconds to fetch all that one request names; its deadline, where that is sooner."""
     memory_bytes: int = 0
     """Bytes the process may use, for the report of a failed load; 0: the control group's limit."""
     max_body_bytes: int = 64 * 1024 * 1024
@@ -96,6 +115,12 @@ class ServerSettings:
         """Return the part that the door needs."""
         shared = {field.name for field in fields(DoorSettings)} & {field.name for field in fields(self)}
         return DoorSettings(**{name: getattr(self, name) for name in shared})
+
+    def fetching(self) -> FetchSettings | None:
+        """Return the bounds of fetching, or None where it is off."""
+        if not self.fetch:
+            return None
+        return FetchSettings(self.fetch_private, self.fetch_max_bytes, self.fetch_timeout_s)
 
     @classmethod
     def from_environment(cls, env: Mapping[str, str], **given: Any) -> ServerSettings:

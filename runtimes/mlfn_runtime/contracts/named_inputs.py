@@ -43,6 +43,8 @@ def _tensors(given: Mapping[str, Any], signature: ModelSignature) -> list[dict[s
 def _shape(spec: TensorSpec, data: Any) -> list[int]:
     """Return the shape that nested lists have; one row without its batch axis is given it."""
     lengths: list[int] = []
+    if isinstance(data, dict):  # bytes, whose count says it
+        return lengths
     level = data
     while isinstance(level, list) and len(lengths) < _DEEPEST:
         lengths.append(len(level))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mlfn_runtime.contracts.given_bytes import as_binary_document, given_urls
 from mlfn_runtime.contracts.named_inputs import as_request_document
 from mlfn_runtime.errors import RequestError
 from mlfn_runtime.log_pipe import write_if_room
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from mlfn_runtime.fetching import Fetcher
     from mlfn_runtime.logs import JsonLog
     from mlfn_runtime.requests import InferenceRequest, InferenceResult
     from mlfn_runtime.routes import Exchange, Routes
@@ -39,8 +41,11 @@ END_OF_ACTIVATION = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX\n"
 _STREAMS = (1, 2)
 _CONTEXT = ("activation_id", "transaction_id", "action_name", "action_version", "namespace")
 """What is logged; the key that may come with an activation (``api_key``) never is."""
+_LASTING = ("action_name", "action_version", "namespace")
+"""What ``/init`` says of all activations to come."""
 _LONGEST_WORD = 256
 _LOOK_AGAIN_S = 0.02
+_LONGEST_HOLD_MS = 2000
 _ANSWER_BEFORE_S = 0.1
 """Answer this long before the deadline: at the deadline the invoker stops listening and destroys the container."""
 
@@ -54,12 +59,15 @@ class OpenWhisk:
         log: JsonLog,
         *,
         loop: asyncio.AbstractEventLoop,
+        fetcher: Fetcher | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
         self._log = log
         self._loop = loop
+        self._fetcher = fetcher
         self._now = now
+        self._action: dict[str, str] = {}
         self._initialised = False
         self._warm = False
 
@@ -80,7 +88,11 @@ class OpenWhisk:
         self._initialised = True
         if value.get("code"):
             self._log.event("warning", "code_ignored", message="/init came with code; the model is baked in and stays")
-        self._watch_budget(exchange, value.get("env"))
+        environment = value.get("env")
+        if isinstance(environment, dict):
+            exchange.context = _context({name: environment.get(f"__OW_{name.upper()}") for name in _CONTEXT})
+            self._action = {name: word for name, word in exchange.context.items() if name in _LASTING}
+        self._watch_budget(exchange, environment)
         self._when_loaded(lambda: exchange.reply(200, JSON, b'{"ok":true}'))
 
     def run(self, exchange: Exchange) -> None:
@@ -94,20 +106,45 @@ class OpenWhisk:
         except RequestError as error:
             self._refuse(exchange, error)
             return
-        exchange.context = _context(activation)
+        exchange.context = {**self._action, **_context(activation)}
         if value.get("mlfn_ping") is True:
             exchange.warm_ping = True
-            self._answer(exchange, b'{"mlfn_ping":true}')
+            self._loop.call_later(_held_s(value.get("mlfn_hold_ms")), self._answer, exchange, b'{"mlfn_ping":true}')
             return
         self._watch_deadline(exchange, activation.get("deadline"))
-        self._when_loaded(lambda: self._infer(exchange, value))
+        self._when_loaded(lambda: self._begin(exchange, value, self._left_s(activation.get("deadline"))))
 
-    def _infer(self, exchange: Exchange, value: dict[str, Any]) -> None:
+    def _begin(self, exchange: Exchange, value: dict[str, Any], left_s: float | None) -> None:
+        """Run the model, once what the activation names by reference is here."""
+        if exchange.answered:  # at its deadline, while the model loaded
+            return
+        signature = self._service.signature
+        try:
+            document = value if signature is None else as_request_document(value, signature)
+            urls = given_urls(document)
+            if not urls:
+                self._infer(exchange, document, [])
+                return
+            if self._fetcher is None:
+                raise RequestError(403, "url: expected data or base64, got a URL; MLFN_FETCH=1 lets URLs be followed")
+        except RequestError as error:
+            self._refuse(exchange, error)
+            return
+
+        def fetched(contents: list[bytes] | RequestError) -> None:
+            if isinstance(contents, RequestError):
+                self._refuse(exchange, contents)
+            elif not exchange.answered:
+                self._infer(exchange, document, contents)
+
+        self._fetcher.fetch(urls, left_s, fetched, lambda: exchange.answered or exchange.client_is_gone())
+
+    def _infer(self, exchange: Exchange, document: dict[str, Any], contents: list[bytes]) -> None:
         service = self._service
         exchange.model = service.name
         try:
             codec = service.require_codec()
-            request = self._decode(value)
+            request = self._decode(document, contents)
         except RequestError as error:
             self._refuse(exchange, error)
             return
@@ -122,10 +159,11 @@ class OpenWhisk:
         # What has been answered at its deadline is not run any more, if it has not begun.
         service.submit(request, reply, lambda: exchange.answered or exchange.client_is_gone())
 
-    def _decode(self, value: dict[str, Any]) -> InferenceRequest:
-        signature = self._service.signature
-        document = value if signature is None else as_request_document(value, signature)
-        request = self._service.require_codec().decode_document(document)
+    def _decode(self, document: dict[str, Any], contents: list[bytes]) -> InferenceRequest:
+        binary = None
+        if self._service.signature is not None:
+            document, binary = as_binary_document(document, self._service.signature, contents)
+        request = self._service.require_codec().decode_document(document, binary)
         request.binary = frozenset()  # an activation's result is JSON
         return request
 
@@ -199,6 +237,13 @@ class OpenWhisk:
         for stream in _STREAMS:
             if not write_if_room(stream, END_OF_ACTIVATION):
                 self._service.counters.log_dropped += 1
+
+
+def _held_s(asked_ms: object) -> float:
+    """Return how long a warm ping is held, so that pings sent at once come to different containers."""
+    if isinstance(asked_ms, bool) or not isinstance(asked_ms, int | float) or not 0 < asked_ms <= _LONGEST_HOLD_MS:
+        return 0.0
+    return asked_ms / 1000
 
 
 def _context(activation: dict[str, Any]) -> dict[str, str]:
