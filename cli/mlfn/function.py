@@ -24,6 +24,7 @@ __all__ = [
     "Severity",
     "Traffic",
     "WarmStatus",
+    "Warmth",
 ]
 
 
@@ -250,6 +251,19 @@ class WarmStatus:
     """Unix time."""
     last_error: str = ""
     """Of the last ping that failed, or why pings cannot be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warmth:
+    """Count how warm a function has been, as the records of its calls tell."""
+
+    calls: int
+    """Of callers; pings apart."""
+    cold: int
+    pings: int
+    cold_pings: int
+    ping_seconds: float
+    """Time that pings ran in containers."""
 
 
 @dataclass(frozen=True, slots=True)

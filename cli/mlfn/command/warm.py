@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from mlfn.command.output import Format, print_data, say, table
 from mlfn.command.warm_words import plan_document, status_document, status_line
 from mlfn.errors import InvalidInput
 from mlfn.function import FunctionSpec
-from mlfn.platforms import Platform
+from mlfn.platforms import Platform, Touches
 from mlfn.settings import Resolved
 from mlfn.settings.values import BadValue, duration
 
@@ -101,6 +101,9 @@ def status(name: str, output: Format, **flags: object) -> None:
       mlfn warm status iris -o json | jq .sent
     """
     _, platform = connect(flags)
+    if isinstance(platform, Touches):
+        _print_warmth(platform, name, output)
+        return
     with near_functions(platform, name):
         found = platform.status(name).warm
     if found is None:
@@ -114,8 +117,15 @@ def status(name: str, output: Format, **flags: object) -> None:
 @warm.command(short_help="Ping a function from this terminal until stopped.")
 @function_argument()
 @click.option("--period", metavar="DURATION", default="", help="Between two pings.  [default: the longest safe one]")
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Containers to keep, on OpenWhisk: as many pings at once.",
+)
 @setting_options("invoke.timeout", *PLATFORM)
-def run(name: str, period: str, **flags: object) -> None:
+def run(name: str, period: str, instances: int, **flags: object) -> None:
     """Ping the function NAME until Ctrl-C or SIGTERM: for places where nothing else can.
 
     A ping that fails is tried again with growing pauses. One line on standard error tells each failure.
@@ -124,11 +134,17 @@ def run(name: str, period: str, **flags: object) -> None:
     Examples:
       mlfn warm run iris
       mlfn warm run iris --period 30s --platform knative
+      mlfn warm run iris --instances 3 --platform openwhisk
     """
     from mlfn.delivery.warm import ping_sender
     from mlfn.warmers.pinger import pings
 
     resolved, platform = connect(flags)
+    if isinstance(platform, Touches):
+        _touch(platform, name, instances, int(_seconds("--period", period)))
+        return
+    if instances > 1:
+        raise InvalidInput(f"--instances: on {platform.name} one ping keeps one instance, never more")
     with near_functions(platform, name):
         spec = platform.status(name).spec
     period_s = _safe_period_s(platform, spec, _seconds("--period", period))
@@ -140,6 +156,36 @@ def run(name: str, period: str, **flags: object) -> None:
             if ping.error:
                 say(f"ping {ping.number} failed: {ping.error}; the next in {ping.next_s:.0f} s")
     say(f"stopped after {sent} pings, {failed} of them failed")
+
+
+def _touch(platform: Touches, name: str, instances: int, period_s: int) -> None:
+    from mlfn.warmers.pinger import pings
+
+    made = platform.touch_plan(name, instances, period_s)
+    say(
+        f"touching {instances} containers of {name} every {made.period_s} s ({made.calls_per_day} calls a day, "
+        f"{made.quota_share:.1%} of a minute's quota); Ctrl-C ends it"
+    )
+    sent = failed = 0
+    with _until_stopped() as waiting:
+        for ping in pings(lambda number: platform.touch(name, made), made.period_s, waiting):
+            sent, failed = sent + 1, failed + bool(ping.error)
+            if ping.error:
+                say(f"round {ping.number} failed: {ping.error}; the next in {ping.next_s:.0f} s")
+    say(f"stopped after {sent} rounds, {failed} of them failed")
+
+
+def _print_warmth(platform: Touches, name: str, output: Format) -> None:
+    found = platform.warmth(name)
+    share = found.cold / found.calls if found.calls else 0.0
+    if output.is_data:
+        told = {"cold_share": share, **asdict(found)}
+        print_data({"schema": "mlfn.warmth/v1", "function": name, **told}, output)
+        return
+    print(
+        f"{name}: {found.cold} of the last {found.calls} calls were cold ({share:.1%}); "
+        f"{found.pings} pings, {found.cold_pings} of them cold, ran {found.ping_seconds:.1f} s"
+    )
 
 
 _OWN = ("instances", "cold_share", "gap", "period")

@@ -20,10 +20,12 @@ from mlfn.function import (
     LogLine,
     ModelPackage,
     Traffic,
+    Warmth,
 )
 
 if TYPE_CHECKING:
     from mlfn_policies.warm import WarmTerms
+    from mlfn_policies.warm_openwhisk import TouchPlan
 
 __all__ = [
     "Capabilities",
@@ -37,6 +39,7 @@ __all__ = [
     "Progress",
     "Project",
     "Projects",
+    "Touches",
 ]
 
 
@@ -182,6 +185,20 @@ class KeepsWarm(Protocol):
 
         ``status`` then tells in ``warm`` what was made of it.
         """
+
+
+@runtime_checkable
+class Touches(Protocol):
+    """What a platform can do besides where a call keeps one instance, and records tell which calls were cold."""
+
+    def touch_plan(self, name: str, instances: int, period_s: int) -> TouchPlan:
+        """Return how often ``instances`` calls at once keep as many warm. Raises InvalidInput, NotFound."""
+
+    def touch(self, name: str, plan: TouchPlan) -> None:
+        """Send one round of calls. Raises MlfnError."""
+
+    def warmth(self, name: str) -> Warmth:
+        """Tell from the newest records how warm a function has been. Raises NotFound."""
 
 
 class Connect(Protocol):

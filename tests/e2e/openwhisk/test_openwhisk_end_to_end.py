@@ -120,6 +120,24 @@ def test_after_a_restart_of_the_server_a_deploy_makes_all_again(whisk: Any, name
     assert whisk.json("deploy", str(iris), "--name", name)["changed"] is True
 
 
+def test_touches_keep_as_many_containers_as_they_are(whisk: Any, name: str, iris: Path) -> None:
+    whisk.ok("deploy", str(iris), "--name", name)
+    told = subprocess.run(
+        ["timeout", "--signal=INT", "20", str(Path(sys.executable).parent / "mlfn"), "warm", "run", name]
+        + ["--instances", "3", "--period", "5s"],
+        env=whisk.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    ).stderr
+    assert "touching 3 containers" in told
+    assert "0 of them failed" in told
+    found = whisk.json("warm", "status", name)
+    assert found["pings"] >= 1 + 3 * 3  # the deploy's own, and three rounds
+    assert found["cold_pings"] <= 1 + 3
+
+
 def test_the_platform_keeps_the_promises_of_all_platforms(whisk: Any) -> None:
     repository = Path(__file__).parents[3]
     done = subprocess.run(

@@ -100,6 +100,9 @@ class ProbeContainer:
         mode = value.get("mode", "echo") if isinstance(value, dict) else "echo"
         if mode == "logs":
             self.lines.extend(f"out {i}" for i in range(int(value.get("lines", 1))))
+        if isinstance(value, dict) and value.get("mlfn_ping"):
+            await asyncio.sleep(value.get("mlfn_hold_ms", 0) / 1000)
+            return 200, '{"mlfn_ping": true}'
         if mode == "sleep":
             await asyncio.sleep(float(value.get("s", 1)))
         if mode in ("exit", "oom"):

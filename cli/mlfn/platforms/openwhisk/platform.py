@@ -18,6 +18,7 @@ from mlfn.function import (
     LogLine,
     Severity,
     Traffic,
+    Warmth,
 )
 from mlfn.nearest import did_you_mean
 from mlfn.platforms import Capabilities, DeployRequest, Progress, Project
@@ -30,11 +31,13 @@ from mlfn.platforms.openwhisk.wsk import Wsk
 
 if TYPE_CHECKING:
     from mlfn.platforms.openwhisk.access import Access
+    from mlfn_policies.warm_openwhisk import TouchPlan
 
 __all__ = ["OpenWhiskPlatform", "connect"]
 
 _SETTINGS = frozenset(("concurrency", "memory_bytes", "timeout_s", "annotations"))
 _LOOKED_AT = 20
+_PER_MINUTE = 120
 _FOLLOW_S = 1.0
 
 
@@ -97,6 +100,33 @@ class OpenWhiskPlatform:
         if answer.status == 502 and "error" in _object(answer.body):
             return Answer(400, answer.headers, answer.body, answer.seconds)  # the function's own error
         return answer
+
+    def touch_plan(self, name: str, instances: int, period_s: int) -> TouchPlan:
+        """Return how often so many calls at once keep as many containers; the quota is the server's own."""
+        from mlfn_policies.warm_openwhisk import touch_plan
+
+        api = self._api()
+        require_live(api, name)
+        per_minute = api.limits().get("invocationsPerMinute", _PER_MINUTE)
+        try:
+            return touch_plan(instances, per_minute, period_s=period_s)
+        except ValueError as error:
+            raise InvalidInput(str(error), hints=("fewer --instances, or a longer --period",)) from error
+
+    def touch(self, name: str, plan: TouchPlan) -> None:
+        """Touch the containers of the current revision, all at once."""
+        from mlfn.platforms.openwhisk.touching import touch
+
+        api = self._api()
+        current = require_live(api, name).current
+        touch(api, str(current), plan.containers, plan.hold_s)
+
+    def warmth(self, name: str) -> Warmth:
+        """Tell from the newest 200 records of the current revision how warm it has been."""
+        from mlfn.platforms.openwhisk.touching import warmth
+
+        api = self._api()
+        return warmth(api.activations(str(require_live(api, name).current), count=200))
 
     def traffic(self, name: str, split: tuple[Traffic, ...]) -> tuple[Traffic, ...]:
         """Go to the one revision that is given 100 percent; a share of less cannot be had here."""
