@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from mlfn_local.openwhisk.entities import Action, Activation
+from mlfn_local.openwhisk.entities import Activation
 from mlfn_local.openwhisk.jobs import Job, Jobs, Outcome
 from mlfn_local.openwhisk.settings import ServerSettings
-from mlfn_local.openwhisk.store import Store
+from mlfn_local.openwhisk.store import Found, Store
 from mlfn_local.openwhisk.throttles import Throttles
 from mlfn_policies.openwhisk_proxy import Status
 
@@ -41,13 +41,11 @@ class _Call:
     """What one activation is made of."""
 
     activation_id: str
-    action: Action
+    found: Found
     params: Any
     caller: Caller
-    inherited: Mapping[str, Any]
     cause: str
     created_ms: int
-    binding: str = ""
 
 
 class Activator:
@@ -70,12 +68,13 @@ class Activator:
         self._tasks: set[asyncio.Task[Any]] = set()
         self.throttles = Throttles(settings, now_ms)
 
-    def begin(
-        self, action: Action, params: Any, caller: Caller, inherited: Mapping[str, Any], *, binding: str = ""
-    ) -> Running:
-        """Start an activation. ``inherited`` are the parameters of the package; ``binding`` its binding's full name."""
-        call = _Call(self._new_id(), action, params, caller, inherited, "", self.now_ms(), binding)
-        return Running(call.activation_id, self._keep(self._counted(call)))
+    def begin(self, found: Found, params: Any, caller: Caller) -> Running:
+        """Start an activation; it is counted from now on, not from when its task comes to run."""
+        call = _Call(self._new_id(), found, params, caller, "", self.now_ms())
+        self.throttles.enter(caller.namespace)
+        task = self._keep(self._run(call))
+        task.add_done_callback(lambda _: self.throttles.leave(caller.namespace))
+        return Running(call.activation_id, task)
 
     def new_id(self) -> str:
         """Return an activation id."""
@@ -99,20 +98,13 @@ class Activator:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _counted(self, call: _Call) -> Activation | None:
-        namespace = call.caller.namespace
-        self.throttles.enter(namespace)
-        try:
-            return await self._run(call)
-        finally:
-            self.throttles.leave(namespace)
-
     async def _run(self, call: _Call) -> Activation | None:
-        if call.action.exec.kind == "sequence":
+        action = call.found.action
+        if action.exec.kind == "sequence":
             return await self._sequence(call)
         outcome = await self._jobs.run(self._job(call))
         if outcome is None:
-            limit_ms = max(call.action.limits.timeout_ms, _FORCED_LEAST_MS)
+            limit_ms = max(action.limits.timeout_ms, _FORCED_LEAST_MS)
             await asyncio.sleep((2 * limit_ms + _FORCED_LEAST_MS) / 1000)
             return None
         record = _record(call, outcome)
@@ -127,11 +119,11 @@ class Activator:
         self._store.activations.append(replace(record, logs=await outcome.logs))
 
     def _job(self, call: _Call) -> Job:
-        action = call.action
+        action = call.found.action
         own = {name: value for name, value in action.parameters.items() if name not in action.init_parameters}
         params = call.params
         if isinstance(params, dict):
-            params = {**call.inherited, **own, **params}
+            params = {**call.found.inherited, **own, **params}
         environment = tuple((name, action.parameters[name]) for name in sorted(action.init_parameters))
         return Job(
             activation_id=call.activation_id,
@@ -148,16 +140,13 @@ class Activator:
     async def _sequence(self, call: _Call) -> Activation | None:
         """Run one component after the other on the result of the one before; the first error ends it."""
         params, steps, start_ms = call.params, list[Activation](), self.now_ms()
-        for component in call.action.exec.components:
-            path, _, name = component.lstrip("/").rpartition("/")
-            action = self._store.actions.get((path, name))
-            if action is None:
+        for component in call.found.action.exec.components:
+            found = self._store.find_action(component.lstrip("/"))
+            if found is None:
                 gone = Outcome(Status.APPLICATION_ERROR, {"error": _GONE}, start_ms, self.now_ms(), 0)
                 return self._sequence_record(call, steps, gone)
             cause = call.activation_id
-            step = await self._run(
-                _Call(self._new_id(), action, params, call.caller, self._inherited(action), cause, self.now_ms())
-            )
+            step = await self._run(_Call(self._new_id(), found, params, call.caller, cause, self.now_ms()))
             if step is None:
                 return None
             steps.append(step)
@@ -168,16 +157,13 @@ class Activator:
         end = Outcome(last.status, last.result, start_ms, self.now_ms(), start_ms - call.created_ms, size=last.size)
         return self._sequence_record(call, steps, end)
 
-    def _inherited(self, action: Action) -> Mapping[str, Any]:
-        package = self._store.packages.get((action.namespace, action.package)) if action.package else None
-        return package.parameters if package else {}
-
     def _sequence_record(self, call: _Call, steps: list[Activation], end: Outcome) -> Activation:
-        limits = call.action.limits
+        action = call.found.action
+        limits = action.limits
         memory = max((step.annotations["limits"]["memory"] for step in steps), default=limits.memory_mb)
         annotations: dict[str, Any] = {"topmost": True} if not call.cause else {}
         annotations |= {
-            "path": call.action.full_name,
+            "path": action.full_name,
             "waitTime": end.wait_ms,
             "kind": "sequence",
             "limits": {**limits.json(), "memory": memory},
@@ -187,8 +173,8 @@ class Activator:
             activation_id=call.activation_id,
             namespace=call.caller.namespace,
             subject=call.caller.namespace,
-            name=call.action.name,
-            version=call.action.version,
+            name=action.name,
+            version=action.version,
             start_ms=end.end_ms - duration_ms,
             end_ms=end.end_ms,
             status=end.status,
@@ -206,20 +192,21 @@ _GONE = "Sequence component does not exist."
 
 
 def _record(call: _Call, outcome: Outcome) -> Activation:
-    annotations: dict[str, Any] = {"path": call.action.full_name, "waitTime": outcome.wait_ms}
-    if call.binding:
-        annotations["binding"] = call.binding
+    action = call.found.action
+    annotations: dict[str, Any] = {"path": action.full_name, "waitTime": outcome.wait_ms}
+    if call.found.binding:
+        annotations["binding"] = call.found.binding
     if call.cause:
         annotations["causedBy"] = "sequence"
-    annotations |= {"kind": call.action.exec.kind, "timeout": outcome.timed_out, "limits": call.action.limits.json()}
+    annotations |= {"kind": action.exec.kind, "timeout": outcome.timed_out, "limits": action.limits.json()}
     if outcome.init_ms is not None:
         annotations["initTime"] = outcome.init_ms
     return Activation(
         activation_id=call.activation_id,
         namespace=call.caller.namespace,
         subject=call.caller.namespace,
-        name=call.action.name,
-        version=call.action.version,
+        name=action.name,
+        version=action.version,
         start_ms=outcome.start_ms,
         end_ms=outcome.end_ms,
         status=outcome.status,

@@ -12,7 +12,7 @@ from mlfn_local.openwhisk.entities import Activation, Rule
 from mlfn_local.openwhisk.entity_calls import EntityCalls
 from mlfn_local.openwhisk.http_values import Request, Response, json_response
 from mlfn_local.openwhisk.reading import read_object
-from mlfn_local.openwhisk.refusals import Refused, not_found
+from mlfn_local.openwhisk.refusals import Refused, not_found, reserved
 from mlfn_local.openwhisk.store import Name, Store
 from mlfn_policies.openwhisk_proxy import Status
 
@@ -38,7 +38,7 @@ class ActivationCalls:
         wait_ms = self._wait_ms(request)
         self.check_payload(request.body)
         self._check_type(request)
-        if self._entities.find_action("/".join(name)) is None:
+        if self._store.find_action("/".join(name)) is None:
             raise not_found()
         params = read_object(request.body)
         self._activator.throttles.check_call(caller.namespace)
@@ -52,15 +52,13 @@ class ActivationCalls:
         return json_response(_STATUS[record.status], body, header)
 
     def start(self, full_name: str, params: Any, caller: Caller) -> Running:
-        """Start an activation of an action by its full name. Raises Refused (404)."""
-        found = self._entities.find_action(full_name)
+        """Start an activation of an action by its full name. Raises Refused (404; 400 for final parameters)."""
+        found = self._store.find_action(full_name)
         if found is None:
             raise not_found()
-        action, binding = found
-        package = self._store.packages.get((action.namespace, action.package)) if action.package else None
-        inherited = {**(package.parameters if package else {}), **(binding.parameters if binding else {})}
-        through = f"{binding.namespace}/{binding.name}" if binding else ""
-        return self._activator.begin(action, params, caller, inherited, binding=through)
+        if not found.fixed.isdisjoint(params):
+            raise reserved()
+        return self._activator.begin(found, params, caller)
 
     async def wait(self, running: Running, wait_ms: int) -> Activation | None:
         """Return the record when it comes within the time; the activation goes on in any case."""
@@ -80,7 +78,7 @@ class ActivationCalls:
         given = request.fields.get("timeout")
         if given is None:
             return most
-        if not given.isdigit() or not 0 < int(given) <= most:
+        if not given.isdecimal() or not 0 < int(given) <= most:
             raise Refused(
                 400,
                 f"The query parameter 'timeout' was malformed:\nTimeout must be number of milliseconds up to {most}.",
@@ -144,15 +142,18 @@ class ActivationCalls:
 
     # ---- looking
 
-    def listed(self, request: Request, namespace: str, collection: str) -> Response:
-        """List a collection, newest first."""
+    def listed(self, request: Request, namespace: str, collection: str, package: str = "") -> Response:
+        """List a collection, newest first; of actions perhaps only those of a package."""
         if request.method != "GET":
             raise Refused(404, "The requested resource could not be found.")
         fields = request.fields
         most = self._settings.list_limit
         limit = _number(fields, "limit", self._settings.list_default, most, collection)
         skip = _number(fields, "skip", 0, 2**31, collection)
-        entries = self._entries(request, namespace, collection)
+        if package:
+            entries = [action.summary() for action in self._entities.actions_of((namespace, package))]
+        else:
+            entries = self._entries(request, namespace, collection)
         if request.flag("count"):
             return json_response(200, {collection: max(0, len(entries) - skip)})
         return json_response(200, entries[skip : skip + (limit or most)])
@@ -171,7 +172,7 @@ class ActivationCalls:
 
     def _records(self, request: Request, namespace: str) -> list[Any]:
         fields = request.fields
-        since, upto = int(fields.get("since", 0)), int(fields.get("upto", 2**62))
+        since, upto = _time(fields, "since", 0), _time(fields, "upto", 2**62)
         name = fields.get("name", "")
         chosen = [
             record
@@ -207,12 +208,19 @@ class ActivationCalls:
 
 def _number(fields: dict[str, str], name: str, default: int, most: int, collection: str) -> int:
     given = fields.get(name, str(default))
-    if not given.isdigit() or int(given) > most:
+    if not given.isdecimal() or int(given) > most:
         raise Refused(
             400,
             f"The query parameter '{name}' was malformed:\n"
             f"The value '{given}' is not in the range of 0 to {most} for {collection}.",
         )
+    return int(given)
+
+
+def _time(fields: dict[str, str], name: str, default: int) -> int:
+    given = fields.get(name, str(default))
+    if not given.isdecimal():
+        raise Refused(400, f"The query parameter '{name}' was malformed:\n'{given}' is not a time in milliseconds.")
     return int(given)
 
 

@@ -16,6 +16,7 @@ __all__ = ["EntityCalls"]
 
 Json = Any
 _THERE = "resource already exists"
+_TOO_LONG = "Too many actions in the sequence."
 
 
 class EntityCalls:
@@ -36,8 +37,7 @@ class EntityCalls:
         execution = read_exec(given["exec"], namespace, self.settings) if given.get("exec") else None
         parameters, init = self._given_parameters(given)
         limits = read_limits(given.get("limits") or {}, old.limits if old else self._default_limits(), self.settings)
-        if package and (namespace, package) not in self._store.packages:
-            raise not_found()
+        self._check_package((namespace, package))
         if old is not None and not overwrite:
             raise Refused(409, _THERE)
         if execution is None:
@@ -50,8 +50,10 @@ class EntityCalls:
         annotations.pop("exec", None)
         annotations["exec"] = execution.kind
         if execution.kind == "sequence":
-            self._check_components(execution.components, name)
+            self._check_components(execution.components, "/".join(name))
             parameters = {"_actions": list(execution.components)}
+        elif parameters is None and old is not None and old.exec.kind == "sequence":
+            parameters = {}  # what a sequence keeps in them is no parameter
         action = Action(
             namespace=namespace,
             package=package,
@@ -80,39 +82,55 @@ class EntityCalls:
             raise Refused(413, f"parameters larger than allowed: {size} > {most} bytes.")
         return parameters, init
 
-    def _check_components(self, components: tuple[str, ...], name: Name) -> None:
-        if not components:
-            raise Refused(400, "No component specified for sequence.")
-        if len(components) > self.settings.most_sequence:
-            raise Refused(400, "Too many actions in the sequence.")
-        for component in components:
-            if component.lstrip("/") == "/".join(name):
-                raise Refused(400, "Sequence may not refer to itself.")
-            if self.find_action(component.lstrip("/")) is None:
-                raise Refused(400, "Sequence component does not exist.")
+    def _check_package(self, name: Name) -> None:
+        """Check that actions may be put into a package, or taken out of it."""
+        if not name[1]:
+            return
+        if name not in self._store.packages:
+            raise not_found()
+        if self._store.packages[name].binding is not None:
+            raise Refused(400, "Operation not permitted on package binding.")
 
-    def find_action(self, full_name: str) -> tuple[Action, Package | None] | None:
-        """Return an action by ``ns/[package/]name`` and the binding that it was reached through, if any."""
-        path, _, name = full_name.rpartition("/")
-        action = self._store.actions.get((path, name))
-        if action is not None:
-            return action, None
-        namespace, _, package = path.partition("/")
-        binding = self._store.packages.get((namespace, package))
-        if binding is None or binding.binding is None:
-            return None
-        action = self._store.actions.get(("/".join(binding.binding), name))
-        return (action, binding) if action is not None else None
+    def _check_components(self, components: tuple[str, ...], own: str) -> None:
+        if not components:
+            raise Refused(400, "No component specified for the sequence.")
+        if self._count_actions(components, own) > self.settings.most_sequence:
+            raise Refused(400, _TOO_LONG)
+
+    def _count_actions(self, components: tuple[str, ...], own: str) -> int:
+        """Count the actions of a sequence, those of sequences in it included, none of which may be ``own``."""
+        if len(components) > self.settings.most_sequence:
+            raise Refused(400, _TOO_LONG)
+        count = 0
+        for component in components:
+            found = self._store.find_action(component.lstrip("/"))
+            if own in (component.lstrip("/"), found.action.full_name if found else ""):
+                raise Refused(400, "Sequence may not refer to itself.")
+            if found is None:
+                raise Refused(400, "Sequence component does not exist.")
+            inner = found.action.exec
+            count += self._count_actions(inner.components, own) if inner.kind == "sequence" else 1
+        return count
 
     def get_action(self, name: Name, *, with_code: bool) -> Json:
-        """Return an action's record."""
-        found = self.find_action("/".join(name))
+        """Return an action's record, with the parameters of its package."""
+        found = self._store.find_action("/".join(name))
         if found is None:
             raise not_found()
-        return found[0].json(with_code=with_code)
+        return replace(found.action, parameters=found.parameters).json(with_code=with_code)
+
+    def actions_of(self, name: Name) -> list[Action]:
+        """Return the actions of a package, or of what it binds, newest first."""
+        package = self._store.packages.get(name)
+        if package is None:
+            raise not_found()
+        path = "/".join(package.binding or name)
+        return sorted(self._store.actions_in(path), key=lambda action: action.updated_ms, reverse=True)
 
     def delete_action(self, name: Name) -> Json:
         """Delete an action and return what it was."""
+        namespace, _, package = name[0].partition("/")
+        self._check_package((namespace, package))
         if name not in self._store.actions:
             raise not_found()
         return self._store.actions.pop(name).json()
@@ -257,7 +275,7 @@ class EntityCalls:
         parts = read_reference(str(given[what]), namespace)
         full = "/".join(parts)
         target = ("/".join(parts[:-1]), parts[-1])
-        there = target in self._store.triggers if what == "trigger" else self.find_action(full) is not None
+        there = target in self._store.triggers if what == "trigger" else self._store.find_action(full) is not None
         if not there:
             raise Refused(400, f"{what} /{full} does not exist")
         return target

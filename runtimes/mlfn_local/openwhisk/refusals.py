@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Refused", "malformed", "not_allowed", "not_found"]
+__all__ = ["Refused", "malformed", "not_allowed", "not_found", "reserved"]
 
 
 class Refused(Exception):
@@ -27,3 +27,8 @@ def malformed(why: str) -> Refused:
 def not_allowed(path: str) -> Refused:
     """Return the refusal for somebody else's namespace."""
     return Refused(403, f"The supplied authentication is not authorized to access '{path}'.")
+
+
+def reserved() -> Refused:
+    """Return the refusal for parameters that are final, or OpenWhisk's own."""
+    return Refused(400, "Request defines parameters that are not allowed (e.g., reserved properties).")

@@ -47,7 +47,7 @@ class Api:
         self._settings: ServerSettings = entities.settings
         self._entities = entities
         self._activations = ActivationCalls(store, activator, entities)
-        self._web = WebActions(entities, self._activations, self._caller)
+        self._web = WebActions(store, self._activations, self._settings, self._caller, self._owner)
         self._new_id = activator.new_id
 
     async def answer(self, request: Request) -> Response:
@@ -127,6 +127,10 @@ class Api:
             raise Refused(401, _BAD_CREDENTIALS)
         return Caller(self._keys[key], key)
 
+    def _owner(self, namespace: str) -> Caller:
+        """Return the owner of a namespace: who its web actions run for."""
+        return Caller(namespace, next((key for key, at in self._keys.items() if at == namespace), ""))
+
     async def _namespaced(self, request: Request, caller: Caller, parts: list[str]) -> Response:
         """Answer what lies in a namespace: ``parts`` is the namespace, the collection, and a name."""
         namespace, collection, *rest = (*parts, "")[: len(parts) + (len(parts) < 2)]
@@ -139,6 +143,8 @@ class Api:
             raise not_allowed("/".join((namespace, *rest[:1])))
         if not rest:
             return self._activations.listed(request, namespace, collection)
+        if collection == "actions" and len(rest) == 1 and request.path.endswith("/"):
+            return self._activations.listed(request, namespace, collection, rest[0])
         if collection == "activations":
             return self._activations.record(request, namespace, rest)
         name = ("/".join((namespace, *rest[:-1])), rest[-1])

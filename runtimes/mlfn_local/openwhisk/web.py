@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl
 from mlfn_local.openwhisk.activating import Caller
 from mlfn_local.openwhisk.activation_calls import ActivationCalls
 from mlfn_local.openwhisk.entities import Action, Activation
-from mlfn_local.openwhisk.entity_calls import EntityCalls
 from mlfn_local.openwhisk.http_values import Request, Response, json_response, text_response
 from mlfn_local.openwhisk.reading import read_json
-from mlfn_local.openwhisk.refusals import Refused, not_found
+from mlfn_local.openwhisk.refusals import Refused, not_found, reserved
+from mlfn_local.openwhisk.settings import ServerSettings
+from mlfn_local.openwhisk.store import Found, Store
 from mlfn_policies.openwhisk_proxy import Status
 
 __all__ = ["WebActions"]
@@ -38,12 +39,21 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class WebActions:
-    """Answer requests to web actions."""
+    """Answer requests to web actions. ``who`` names a request's caller, ``owner`` a namespace's owner."""
 
-    def __init__(self, entities: EntityCalls, activations: ActivationCalls, who: Callable[[Request], Caller]) -> None:
-        self._entities = entities
+    def __init__(
+        self,
+        store: Store,
+        activations: ActivationCalls,
+        settings: ServerSettings,
+        who: Callable[[Request], Caller],
+        owner: Callable[[str], Caller],
+    ) -> None:
+        self._store = store
         self._activations = activations
+        self._settings = settings
         self._who = who
+        self._owner = owner
 
     async def answer(self, request: Request, path: str) -> Response:
         """Answer a request; ``path`` is what follows ``/web/``."""
@@ -59,20 +69,19 @@ class WebActions:
     async def _answer(self, request: Request, path: str) -> Response:
         namespace, package, name, extension, rest = _split(path)
         inside = namespace if package == "default" else f"{namespace}/{package}"
-        found = self._entities.find_action(f"{inside}/{name}")
-        if found is None or not found[0].annotations.get("web-export"):
+        found = self._store.find_action(f"{inside}/{name}")
+        if found is None or not found.action.annotations.get("web-export"):
             raise not_found()
-        action = found[0]
+        action = found.action
         if request.method == "OPTIONS" and not action.annotations.get("web-custom-options"):
             return Response(200, b"", "", _CORS)
         user = self._admit(request, action)
         self._activations.check_payload(request.body)
-        params = _parameters(request, action, rest, user)
-        caller = Caller(namespace, "")
+        params = _parameters(request, found, rest, user)
         self._activations.check_call(namespace)
-        running = self._activations.start(f"{inside}/{name}", params, caller)
+        running = self._activations.start(f"{inside}/{name}", params, self._owner(namespace))
         header = (("x-openwhisk-activation-id", running.activation_id),)
-        record = await self._activations.wait(running, self._entities.settings.blocking_wait_ms)
+        record = await self._activations.wait(running, self._settings.blocking_wait_ms)
         try:
             shown = _shown(record, extension)
         except Refused as refused:
@@ -101,7 +110,7 @@ def _split(path: str) -> tuple[str, str, str, str, str]:
     return parts[0], parts[1], name, extension, rest
 
 
-def _parameters(request: Request, action: Action, rest: str, user: str) -> dict[str, Any]:
+def _parameters(request: Request, found: Found, rest: str, user: str) -> dict[str, Any]:
     """Return what the action is called with: of query and body, and ``__ow_*``."""
     method = "get" if request.method == "HEAD" else request.method.lower()
     context: dict[str, Any] = {
@@ -111,13 +120,12 @@ def _parameters(request: Request, action: Action, rest: str, user: str) -> dict[
     }
     if user:
         context["__ow_user"] = user
-    if action.annotations.get("raw-http"):
+    if found.action.annotations.get("raw-http"):
         return context | {"__ow_query": request.query, "__ow_body": _raw_body(request)}
     given: dict[str, Any] = dict(request.fields)
     given |= _body_parameters(request)
-    fixed = set(action.parameters) if action.annotations.get("final") else set()
-    if (_RESERVED - {"__ow_body"} | fixed) & set(given):
-        raise Refused(400, "Request defines parameters that are not allowed (e.g., reserved properties).")
+    if (_RESERVED - {"__ow_body"} | found.fixed) & set(given):
+        raise reserved()
     return given | context
 
 
