@@ -122,9 +122,9 @@ def test_after_a_restart_of_the_server_a_deploy_makes_all_again(whisk: Any, name
 
 def test_touches_keep_as_many_containers_as_they_are(whisk: Any, name: str, iris: Path) -> None:
     whisk.ok("deploy", str(iris), "--name", name)
+    mlfn = str(Path(sys.executable).parent / "mlfn")
     told = subprocess.run(
-        ["timeout", "--signal=INT", "20", str(Path(sys.executable).parent / "mlfn"), "warm", "run", name]
-        + ["--instances", "3", "--period", "5s"],
+        ["timeout", "--signal=INT", "20", mlfn, "warm", "run", name, "--instances", "3", "--period", "5s"],
         env=whisk.environment,
         capture_output=True,
         text=True,

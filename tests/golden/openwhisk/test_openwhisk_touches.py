@@ -69,8 +69,8 @@ def test_beyond_the_stay_every_round_is_cold(
 def test_a_plan_leaves_three_quarters_of_every_minute(containers: int, per_minute: int, period_s: int) -> None:
     try:
         plan = touch_plan(containers, per_minute, period_s=period_s)
-    except NotAffordable as error:
-        assert str(containers) in str(error)
+    except NotAffordable:
+        assert containers * max(1, 60 // (period_s or 579)) > per_minute / 4 - 1
         return
     assert 0 < plan.period_s < PAUSE_GRACE_S + IDLE_S
     assert plan.quota_share <= 0.25
