@@ -309,7 +309,10 @@ class EntityCalls:
 def _annotations(given: dict[str, Json], old: Action | Package | Trigger | Rule | None) -> dict[str, Json]:
     """Return the annotations after a change: those given are merged in, those named to be deleted go."""
     kept = dict(old.annotations) if old is not None else {}
-    for name in given.get("delAnnotations") or ():
+    gone = given.get("delAnnotations") or []
+    if not isinstance(gone, list):
+        raise malformed("delAnnotations malformed!")
+    for name in gone:
         kept.pop(str(name), None)
     if given.get("annotations") is not None:
         new = read_pairs(given["annotations"], "annotations")[0]

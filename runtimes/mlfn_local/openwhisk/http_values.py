@@ -48,7 +48,7 @@ class Response:
 
 def json_response(status: int, value: Any, headers: Headers = ()) -> Response:
     """Return a response with a JSON body."""
-    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
     return Response(status, body, "application/json", headers)
 
 

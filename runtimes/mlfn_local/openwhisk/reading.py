@@ -23,6 +23,7 @@ __all__ = [
 
 _NAME = re.compile(r"(?:\w|\w[\w@ .&-]*[\w@.&-]+)\Z", re.ASCII)
 _NAME_MOST = 256
+_TOO_DEEP = "JSON input was nested more deeply than the configured limit of maxNesting = 1000"
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _IMAGE = re.compile(
     rf"(?P<name>(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*)"
@@ -42,10 +43,16 @@ def read_object(body: bytes) -> dict[str, Any]:
 def read_json(body: bytes) -> Any:
     """Return the JSON value of a body."""
     text = body.decode(errors="replace")
+
+    def refuse(word: str) -> None:
+        raise json.JSONDecodeError("no JSON value", text, text.find(word))
+
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=refuse)  # NaN and Infinity are Python's own
     except ValueError as error:
         raise malformed(_json_problem(text, error)) from None
+    except RecursionError:
+        raise malformed(_TOO_DEEP) from None
 
 
 def _json_problem(text: str, error: ValueError) -> str:

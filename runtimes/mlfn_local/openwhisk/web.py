@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
@@ -35,6 +35,11 @@ _TYPES = {
 }
 _RESERVED = frozenset(("__ow_method", "__ow_headers", "__ow_path", "__ow_user", "__ow_query", "__ow_body"))
 _NOT_PASSED_ON = frozenset(("content-length", "transfer-encoding", "connection"))
+_FRAMING = frozenset(("content-type", "content-length", "transfer-encoding", "connection", "date", "server"))
+"""Headers of an action's result that the server writes itself."""
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^`|~\w-]+\Z", re.ASCII)
+_FIRST_FINAL_STATUS = 200
+_WITHOUT_BODY = (204, 304)
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -171,7 +176,7 @@ def _shown(record: Activation | None, extension: str) -> Response:
     if extension == "http":
         return _as_http(result)
     if extension in result and isinstance(result[extension], str):
-        return Response(200, result[extension].encode(), f"{_TYPES[extension]}; charset=UTF-8")
+        return Response(200, result[extension].encode(errors="replace"), f"{_TYPES[extension]}; charset=UTF-8")
     if extension == "text":
         raise Refused(404, "Response does not include requested property.")
     raise _not_valid(extension)
@@ -188,28 +193,30 @@ def _as_http(result: dict[str, Any]) -> Response:
     if isinstance(status, str) and status.isdigit():
         status = int(status)
     given = result.get("headers") or {}
-    if not isinstance(status, int) or not 100 <= status <= 599 or not isinstance(given, dict):
+    if not isinstance(status, int) or not _FIRST_FINAL_STATUS <= status <= 599 or not isinstance(given, dict):
+        raise _not_valid("http")
+    if not all(_HEADER_NAME.match(key) for key in given):
         raise _not_valid("http")
     headers = tuple(
         (key, _word(item))
         for key, value in given.items()
         for item in (value if isinstance(value, list) else [value])
-        if key.lower() != "content-type"
+        if key.lower() not in _FRAMING
     )
     kind = next((_word(value) for key, value in given.items() if key.lower() == "content-type"), "")
-    if body is None:
+    if body is None or status in _WITHOUT_BODY:
         return Response(status, b"", "", headers)
     if not isinstance(body, str):
-        shown = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+        shown = json_response(status, body).body
         return Response(status, shown, kind or "application/json", headers)
     if kind and not _is_text(kind):
         try:
             return Response(status, base64.b64decode(body, validate=True), kind, headers)
         except binascii.Error:
-            return Response(status, body.encode(), kind, headers)
+            return Response(status, body.encode(errors="replace"), kind, headers)
     kind = kind or "text/html"
     charset = "; charset=UTF-8" if kind.startswith("text/") and "charset" not in kind else ""
-    return Response(status, body.encode(), kind + charset, headers)
+    return Response(status, body.encode(errors="replace"), kind + charset, headers)
 
 
 def _is_text(kind: str) -> bool:

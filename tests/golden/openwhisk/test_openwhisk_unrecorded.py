@@ -35,7 +35,7 @@ class Client:
         path, _, query = path.partition("?")
         key = "Basic " + base64.b64encode(KEY.encode()).decode()
         headers = (("authorization", key), ("content-type", "application/json"))
-        sent = b"" if body is None else json.dumps(body).encode()
+        sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         root = "" if path.startswith("/") else "/api/v1/namespaces/_/"
         return await self._server.api.answer(Request(method, root + path, query, headers, sent))
 
@@ -185,5 +185,65 @@ def test_a_web_action_runs_with_its_owners_key_and_its_packages_parameters(run: 
         assert (answer["echo"]["fixed"], answer["echo"]["free"]) == (1, "2")
         assert containers.bodies[-1][1]["api_key"] == KEY
         assert await client.refused(400, "GET", "/api/v1/web/guest/pk/web.json?fixed=2") == NOT_ALLOWED
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        {"headers": {"x\r\nown": "1"}, "body": "hi"},
+        {"headers": {"x y": "1"}, "body": "hi"},
+        {"statusCode": 101, "body": "hi"},
+        {"statusCode": 600, "body": "hi"},
+    ],
+)
+def test_a_web_action_cannot_break_http(run: Run, containers: Any, result: Any) -> None:
+    async def story(client: Client) -> None:
+        containers.run_answers["own"] = (200, json.dumps(result))
+        await client.make("web", annotations=pairs(web_export=True))
+        why = await client.refused(400, "GET", "/api/v1/web/guest/default/web.http?mode=own")
+        assert why == "Response is not valid 'message/http'."
+
+    run(story)
+
+
+def test_a_web_actions_length_is_the_servers_business(run: Run, containers: Any) -> None:
+    async def story(client: Client) -> None:
+        await client.make("web", annotations=pairs(web_export=True))
+        headers = {"Content-Length": "99", "transfer-encoding": "chunked", "x-own": "yes"}
+        for status, body in ((200, b"hi"), (204, b""), (304, b"")):
+            containers.run_answers["own"] = (200, json.dumps({"statusCode": status, "headers": headers, "body": "hi"}))
+            answer = await client.ask("GET", "/api/v1/web/guest/default/web.http?mode=own")
+            assert (answer.status, answer.body, dict(answer.headers)["x-own"]) == (status, body, "yes")
+            assert not {"content-length", "transfer-encoding"} & {name.lower() for name, _ in answer.headers}
+
+    run(story)
+
+
+def test_half_a_character_in_a_result_is_shown_as_a_question_mark(run: Run, containers: Any) -> None:
+    async def story(client: Client) -> None:
+        await client.make("web", annotations=pairs(web_export=True))
+        containers.run_answers["own"] = (200, '{"text": "\\ud800"}')
+        assert await client.done("GET", "/api/v1/web/guest/default/web.json?mode=own") == {"text": "?"}
+        answer = await client.ask("GET", "/api/v1/web/guest/default/web.text?mode=own")
+        assert (answer.status, answer.body) == (200, b"?")
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b'{"a": NaN}', "Unexpected character 'N' at input index 6 (line 1, position 7), expected JSON Value:"),
+        (b"[" * 100_000, "JSON input was nested more deeply than the configured limit of maxNesting = 1000"),
+        (b'{"delAnnotations": 5}', "delAnnotations malformed!"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_refused(run: Run, body: bytes, why: str) -> None:
+    async def story(client: Client) -> None:
+        await client.make("one")
+        refused = await client.refused(400, "PUT", "actions/one?overwrite=true", body)
+        assert refused.startswith(f"The request content was malformed:\n{why}")
 
     run(story)
