@@ -247,3 +247,13 @@ def test_a_body_that_cannot_be_read_is_refused(run: Run, body: bytes, why: str) 
         assert refused.startswith(f"The request content was malformed:\n{why}")
 
     run(story)
+
+
+def test_an_answer_that_is_nested_too_deeply_is_the_developers_error(run: Run, containers: Any) -> None:
+    async def story(client: Client) -> None:
+        await client.make("one")
+        containers.run_answers["own"] = (200, '{"a": ' + "[" * 100_000)
+        answer = await client.ask("POST", "actions/one?blocking=true", {"mode": "own"})
+        assert (answer.status, json.loads(answer.body)["response"]["status"]) == (502, "action developer error")
+
+    run(story)
