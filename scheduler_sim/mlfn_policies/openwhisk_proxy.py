@@ -164,7 +164,7 @@ def _parsed(text: str) -> object:
     """Return the parsed text, or None where it is not JSON (NaN and Infinity are not)."""
     try:
         return json.loads(text, parse_constant=_refuse)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
