@@ -73,6 +73,23 @@ def test_init_and_run_wait_for_the_model(tokens_model: Path, tmp_path: Path) -> 
     asyncio.run(scenario())
 
 
+def test_a_model_that_did_not_start_is_no_container(tokens_model: Path, tmp_path: Path) -> None:
+    async def scenario() -> list[tuple[int, dict[str, Any]]]:
+        settings = ServerSettings(str(tokens_model), openwhisk=True, log_path=str(tmp_path / "log"))
+        application = Application(settings, asyncio.get_running_loop())
+        init = asyncio.ensure_future(ask(application, b"/init", {}))
+        application.service.mark("failed")
+        answers = [await init, await ask(application, b"/run", {"mlfn_ping": True})]
+        application.service.close()
+        application.log.close()
+        return answers
+
+    init, ping = asyncio.run(scenario())
+    assert init[0] == 502
+    assert "did not start" in init[1]["error"]
+    assert (ping[0], list(ping[1])) == (200, ["error"])
+
+
 def test_a_load_that_outlasts_its_budget_says_so(tokens_model: Path, tmp_path: Path) -> None:
     async def scenario() -> tuple[int, dict[str, Any]]:
         settings = ServerSettings(str(tokens_model), openwhisk=True, log_path=str(tmp_path / "log"))

@@ -46,6 +46,7 @@ _LASTING = ("action_name", "action_version", "namespace")
 _LONGEST_WORD = 256
 _LOOK_AGAIN_S = 0.02
 _LONGEST_HOLD_MS = 2000
+_NOT_STARTED = "the model did not start; the log of this container says why"
 _ANSWER_BEFORE_S = 0.1
 """Answer this long before the deadline: at the deadline the invoker stops listening and destroys the container."""
 
@@ -93,7 +94,15 @@ class OpenWhisk:
             exchange.context = _context({name: environment.get(f"__OW_{name.upper()}") for name in _CONTEXT})
             self._action = {name: word for name, word in exchange.context.items() if name in _LASTING}
         self._watch_budget(exchange, environment)
-        self._when_loaded(lambda: exchange.reply(200, JSON, b'{"ok":true}'))
+        self._when_loaded(lambda: self._acknowledge(exchange))
+
+    def _acknowledge(self, exchange: Exchange) -> None:
+        """Say how the start went: a process that is about to end must not pass for an initialised one."""
+        if self._service.state == "failed":
+            exchange.on_recorded = self._end_activation
+            exchange.reply(502, JSON, orjson.dumps({"error": _NOT_STARTED}))
+        else:
+            exchange.reply(200, JSON, b'{"ok":true}')
 
     def run(self, exchange: Exchange) -> None:
         """Answer one activation."""
@@ -107,6 +116,9 @@ class OpenWhisk:
             self._refuse(exchange, error)
             return
         exchange.context = {**self._action, **_context(activation)}
+        if self._service.state == "failed":
+            self._refuse(exchange, RequestError(503, _NOT_STARTED))
+            return
         if value.get("mlfn_ping") is True:
             exchange.warm_ping = True
             self._loop.call_later(_held_s(value.get("mlfn_hold_ms")), self._answer, exchange, b'{"mlfn_ping":true}')
